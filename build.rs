@@ -1,0 +1,3 @@
+//! Compiles the Store contract into Rust.
+
+fn main() {}

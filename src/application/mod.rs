@@ -1,0 +1,3 @@
+//! What the gateway does, over ports: no socket, no database, no JSON here.
+
+pub mod ports;

@@ -1,0 +1,10 @@
+//! What the application needs from outside, as traits. Adapters implement them; `app` puts the two together.
+
+pub mod auth;
+pub mod bus;
+pub mod clock;
+pub mod idempotency;
+pub mod presence;
+pub mod records;
+pub mod store;
+pub mod throttle;

@@ -1,0 +1,5 @@
+//! Edgeway: an edge gateway for chat. (front page to be written)
+
+pub mod application;
+pub mod domain;
+pub mod session;

@@ -1,0 +1,3 @@
+//! The `edgeway` command.
+
+fn main() {}

@@ -1,0 +1,8 @@
+//! The session core: a plain state machine without sockets, clocks, Redis or JSON.
+//!
+//! A session holds subscriptions with their positions and an outgoing queue from which nothing leaves but by
+//! acknowledgement. *Sending never changes the queue*: that one rule is why an aborted poll, a half-written SSE chunk
+//! and a dead WebSocket all lose nothing.
+
+pub mod cursor;
+pub mod snapshot;

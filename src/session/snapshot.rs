@@ -1,0 +1,48 @@
+//! What of a session is written down, so that another node (or a later day) can rebuild it from the logs.
+
+use super::cursor::Cursor;
+use crate::domain::event::LogPosition;
+use crate::domain::ids::{DeviceId, FeedKey, SessionId, UserId};
+
+/// What a subscription asks for beside the dialog's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// See others' presence and be seen.
+    pub presence: bool,
+    /// See who is typing.
+    pub typing: bool,
+}
+
+/// A subscription as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionSnapshot {
+    /// The dialog's feed, or the user's own.
+    pub feed: FeedKey,
+    /// What the client has surely received: the position at the acknowledged cursor.
+    pub delivered: LogPosition,
+    /// `seq` of the last message known to be delivered; 0 when none is known.
+    pub last_message_seq: u64,
+    /// What it asks for.
+    pub options: SubscribeOptions,
+}
+
+/// A session as it is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionSnapshot {
+    /// The session.
+    pub id: SessionId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// On which device.
+    pub device_id: Option<DeviceId>,
+    /// The generation the session began with: cursors of a lower one are not this session's.
+    pub first_epoch: u32,
+    /// The newest acknowledged cursor; its epoch is the session's current generation.
+    pub acknowledged: Cursor,
+    /// The highest `attach` the session has seen.
+    pub highest_attach: Option<u64>,
+    /// `Some` when the session follows every dialog of its user.
+    pub follow_all: Option<SubscribeOptions>,
+    /// The subscriptions, the user's own feed among them.
+    pub subscriptions: Vec<SubscriptionSnapshot>,
+}
