@@ -1,3 +1,15 @@
 //! What the gateway does, over ports: no socket, no database, no JSON here.
+//!
+//! Start with [`gateway::Gateway`], which holds everything a node has, and [`command`], which lists what a client may
+//! ask for.
 
+pub mod care;
+pub mod catch_up;
+pub mod command;
+pub mod feed;
+pub mod gateway;
+pub mod memberships;
 pub mod ports;
+pub mod read_marks;
+pub mod sessions;
+pub mod usecase;

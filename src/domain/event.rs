@@ -67,7 +67,19 @@ pub enum EventKind {
     /// An application's own event, passed through.
     Application,
     /// Told to one session: what its log can't give back.
-    Gap,
+    Gap {
+        /// Where the session stood before.
+        before: LogPosition,
+        /// From where it goes on.
+        after: LogPosition,
+    },
+    /// A message of a gap, given back from the Store's history.
+    Restored {
+        /// Where the session stood before the gap.
+        before: LogPosition,
+        /// The message's place in the dialog.
+        seq: u64,
+    },
     /// The user must go: ends all sessions of the user.
     Kick,
     /// A user is writing, or has stopped.

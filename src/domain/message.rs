@@ -37,3 +37,44 @@ pub struct Draft {
     /// The message it answers.
     pub reply_to: Option<MessageId>,
 }
+
+impl Draft {
+    /// A number that differs for different content under the same client message id: FNV-1a over every field, each
+    /// with its length, so that nodes of any version agree.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = Fnv1a::default();
+        hash.field(self.dialog_id.as_str());
+        hash.field(self.reply_to.as_ref().map_or("", MessageId::as_str));
+        hash.field(self.body.text());
+        for attachment in self.body.attachments() {
+            hash.field(&attachment.id);
+            hash.field(&attachment.name);
+            hash.field(&attachment.mime);
+            hash.bytes(&attachment.size.to_le_bytes());
+            hash.field(attachment.url.as_deref().unwrap_or(""));
+        }
+        hash.0
+    }
+}
+
+struct Fnv1a(u64);
+
+impl Default for Fnv1a {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv1a {
+    fn field(&mut self, text: &str) {
+        self.bytes(&(text.len() as u64).to_le_bytes());
+        self.bytes(text.as_bytes());
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}

@@ -5,4 +5,12 @@
 //! and a dead WebSocket all lose nothing.
 
 pub mod cursor;
+pub mod ephemeral;
+pub mod intake;
+pub mod machine;
+pub mod outbox;
+pub mod reader;
+pub mod reading;
+pub mod replay;
 pub mod snapshot;
+pub mod subscriptions;

@@ -109,6 +109,9 @@ pub trait EventBus: Send + Sync {
     /// Reads at most `limit` entries of a log.
     async fn read(&self, feed: &FeedKey, from: ReadFrom, limit: usize) -> Result<LogSlice, BusError>;
 
+    /// Where the logs of many feeds stand, in the order asked: the audit's question, in one round trip.
+    async fn heads(&self, feeds: &[FeedKey]) -> Result<Vec<LogPosition>, BusError>;
+
     /// Sends an ephemeral event to whoever listens right now.
     async fn publish_ephemeral(&self, feed: &FeedKey, json: Bytes) -> Result<(), BusError>;
 

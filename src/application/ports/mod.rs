@@ -3,8 +3,10 @@
 pub mod auth;
 pub mod bus;
 pub mod clock;
+pub mod codec;
 pub mod idempotency;
 pub mod presence;
 pub mod records;
 pub mod store;
+pub mod telemetry;
 pub mod throttle;

@@ -1,0 +1,181 @@
+//! Bringing a subscription in step with its log: after `since`, after a spill, after a rebuild. All the same thing.
+
+use std::sync::Arc;
+
+use super::feed::one::Feed;
+use super::gateway::Gateway;
+use super::ports::bus::{BusError, LogSlice, ReadFrom};
+use super::ports::store::{HISTORY_PAGE_MAX, HistoryRange};
+use super::ports::telemetry::Occurrence;
+use super::sessions::live::{Chore, LiveSession};
+use crate::domain::event::{Event, EventKind, LogPosition};
+use crate::domain::ids::FeedKey;
+use crate::session::intake::{CaughtUp, Progress};
+use crate::session::machine::CatchUp;
+use crate::session::replay::{self, Gap, LogExtent, Replay};
+use crate::session::subscriptions::CatchUpFrom;
+
+/// Most events read from a log at once.
+pub const PIECE_EVENTS_MAX: usize = 256;
+/// How often a log may change under a reader before the reader gives up for now.
+const READ_ATTEMPTS_MAX: usize = 8;
+
+/// How a catch-up ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// In step, or waiting for the reader to make room.
+    pub live: bool,
+    /// How many events lay between the position and the head, a gap aside.
+    pub replayed: u64,
+}
+
+impl Gateway {
+    /// Reads what one subscription lacks, until it is in step or the session's queue is full.
+    ///
+    /// # Errors
+    /// [`BusError`]; the subscription stays behind, and nothing is lost.
+    pub(super) async fn catch_up(
+        &self,
+        session: &Arc<LiveSession>,
+        feed: &FeedKey,
+    ) -> Result<Report, BusError> {
+        let mut replayed = 0;
+        loop {
+            let Some(asked) = session.peek(|machine| machine.catch_up(feed)) else {
+                return Ok(Report { live: true, replayed });
+            };
+            let Some(membership) = session.membership(feed) else {
+                return Ok(Report { live: false, replayed });
+            };
+            let (piece, gap) = self.read_piece(session, &membership.feed, asked).await?;
+            let events = piece.events.len() as u64;
+            let (progress, _) = session.with(|machine| machine.apply(piece));
+            if progress != Progress::Outdated {
+                replayed += events;
+                if let Some(gap) = gap {
+                    self.ports.telemetry.record(Occurrence::GapTold(gap.reason));
+                    if feed.dialog().is_none() {
+                        session.add_chore(Chore::Recheck);
+                    }
+                }
+            }
+            match progress {
+                Progress::Live => return Ok(Report { live: true, replayed }),
+                Progress::Full => return Ok(Report { live: false, replayed }),
+                Progress::More | Progress::Outdated => {}
+            }
+        }
+    }
+
+    async fn read_piece(
+        &self,
+        session: &Arc<LiveSession>,
+        feed: &Arc<Feed>,
+        asked: CatchUp,
+    ) -> Result<(CaughtUp, Option<Gap>), BusError> {
+        if asked.from == CatchUpFrom::Position
+            && let Some((mut events, head)) = feed.recent_after(&asked.position)
+        {
+            let complete = events.len() <= PIECE_EVENTS_MAX;
+            events.truncate(PIECE_EVENTS_MAX);
+            let reached = if complete { head } else { position_of(events.last(), &asked.position) };
+            let start = asked.position.clone();
+            let piece = CaughtUp { start, gap: Vec::new(), events, reached, complete, asked };
+            return Ok((piece, None));
+        }
+        let (slice, replay) = self.read_log(feed, &asked).await?;
+        let start = LogPosition { epoch: slice.head.epoch.clone(), offset: replay.after_offset };
+        let reached_offset = slice.entries.last().map_or(replay.after_offset, |entry| entry.offset);
+        let complete = reached_offset >= slice.head.offset;
+        let reached = LogPosition { epoch: slice.head.epoch.clone(), offset: reached_offset };
+        let events: Vec<Arc<Event>> = slice.entries.iter().filter_map(|entry| feed.decode(entry)).collect();
+        let gap = match &replay.gap {
+            Some(gap) => self.tell_gap(session, &asked, gap, &start, &events).await,
+            None => Vec::new(),
+        };
+        Ok((CaughtUp { asked, start, gap, events, reached, complete }, replay.gap))
+    }
+
+    /// Reads the log from where the subscription goes on; reads again if the log changed in between.
+    async fn read_log(&self, feed: &Arc<Feed>, asked: &CatchUp) -> Result<(LogSlice, Replay), BusError> {
+        let first = match asked.from {
+            CatchUpFrom::Position => ReadFrom::AfterOffset(asked.position.offset),
+            CatchUpFrom::Since(at) => ReadFrom::Since(at),
+        };
+        let mut slice = feed.read(first, PIECE_EVENTS_MAX).await?;
+        let since = slice.entries.first().map(|entry| entry.offset);
+        for _ in 0..READ_ATTEMPTS_MAX {
+            let first_since = since.unwrap_or(slice.head.offset + 1);
+            let extent = LogExtent { head: &slice.head, first_offset: slice.first_offset, first_since };
+            let replay = replay::plan(&asked.position, asked.from, extent);
+            slice.entries.retain(|entry| entry.offset > replay.after_offset);
+            let begins = slice.entries.first().map_or(slice.head.offset, |entry| entry.offset - 1);
+            if begins == replay.after_offset {
+                return Ok((slice, replay));
+            }
+            slice = feed.read(ReadFrom::AfterOffset(replay.after_offset), PIECE_EVENTS_MAX).await?;
+        }
+        Err(BusError::Unavailable)
+    }
+
+    /// The `gap` event, and the messages that make up for it if the Store has them.
+    async fn tell_gap(
+        &self,
+        session: &Arc<LiveSession>,
+        asked: &CatchUp,
+        gap: &Gap,
+        start: &LogPosition,
+        events: &[Arc<Event>],
+    ) -> Vec<Arc<Event>> {
+        let restored = self.restore(session, asked, events).await;
+        let body = self.ports.codec.gap(&asked.feed, &start.epoch, gap, restored.is_some());
+        let kind = EventKind::Gap { before: asked.position.clone(), after: start.clone() };
+        let told = Event { feed: asked.feed.clone(), logged: None, kind, body };
+        std::iter::once(Arc::new(told)).chain(restored.into_iter().flatten()).collect()
+    }
+
+    /// The messages after the last one the session has and before the first that follows: all of them or none.
+    async fn restore(
+        &self,
+        session: &Arc<LiveSession>,
+        asked: &CatchUp,
+        events: &[Arc<Event>],
+    ) -> Option<Vec<Arc<Event>>> {
+        let dialog = asked.feed.dialog()?;
+        if asked.last_message_seq == 0 {
+            return None;
+        }
+        let next = events.iter().find_map(|event| match event.kind {
+            EventKind::Message { seq, .. } => Some(seq),
+            _ => None,
+        });
+        let call = Self::call_for(session.user_id(), Some(session));
+        let range = HistoryRange::After(asked.last_message_seq);
+        let page = self.ports.store.history(&call, dialog, range, HISTORY_PAGE_MAX).await.ok()?;
+        let reaches = match (next, page.messages.last()) {
+            (Some(next), Some(last)) => last.seq + 1 >= next,
+            (Some(next), None) => next == asked.last_message_seq + 1,
+            (None, _) => !page.has_more,
+        };
+        if !reaches {
+            return None;
+        }
+        let missing = page.messages.iter().filter(|message| next.is_none_or(|next| message.seq < next));
+        let restored = missing.map(|message| {
+            Arc::new(Event {
+                feed: asked.feed.clone(),
+                logged: None,
+                kind: EventKind::Restored { before: asked.position.clone(), seq: message.seq },
+                body: self.ports.codec.restored(message),
+            })
+        });
+        Some(restored.collect())
+    }
+}
+
+fn position_of(event: Option<&Arc<Event>>, otherwise: &LogPosition) -> LogPosition {
+    match event.and_then(|event| event.logged.as_ref()) {
+        Some(logged) => LogPosition { epoch: logged.epoch.clone(), offset: logged.offset },
+        None => otherwise.clone(),
+    }
+}

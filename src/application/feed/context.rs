@@ -1,0 +1,61 @@
+//! What all feeds of a node share.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
+
+use crate::application::ports::bus::EventBus;
+use crate::application::ports::codec::{EventCodec, Undecodable};
+use crate::application::ports::telemetry::{Occurrence, Telemetry};
+use crate::application::sessions::live::LiveSession;
+use crate::domain::ids::{DialogId, FeedKey, UserId};
+
+/// Looks after a session in which something has come up that a push can't settle: a log to read, a dialog to leave.
+pub trait Caretaker: Send + Sync {
+    /// Called without any lock held; must not block.
+    fn attend(&self, session: &Arc<LiveSession>);
+
+    /// A user has joined or left a dialog: what was remembered of it is old.
+    fn membership_changed(&self, user: &UserId, dialog: &DialogId);
+}
+
+/// The ports and the company of all feeds.
+pub struct FeedContext {
+    /// Where events come from.
+    pub bus: Arc<dyn EventBus>,
+    /// How they are read.
+    pub codec: Arc<dyn EventCodec>,
+    /// Where it is counted.
+    pub telemetry: Arc<dyn Telemetry>,
+    /// Who looks after sessions.
+    pub caretaker: Arc<dyn Caretaker>,
+    /// Owns every task that a feed starts.
+    pub tasks: TaskTracker,
+    logged_kinds: Mutex<Vec<Undecodable>>,
+}
+
+impl FeedContext {
+    /// Puts it together.
+    #[must_use]
+    pub fn new(
+        bus: Arc<dyn EventBus>,
+        codec: Arc<dyn EventCodec>,
+        telemetry: Arc<dyn Telemetry>,
+        caretaker: Arc<dyn Caretaker>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self { bus, codec, telemetry, caretaker, tasks, logged_kinds: Mutex::new(Vec::new()) }
+    }
+
+    /// Counts a payload that is skipped; logs the first of its kind.
+    pub fn skipped(&self, feed: &FeedKey, why: Undecodable) {
+        self.telemetry.record(Occurrence::PayloadSkipped(why));
+        let mut kinds = self.logged_kinds.lock();
+        if !kinds.contains(&why) {
+            kinds.push(why);
+            drop(kinds);
+            tracing::warn!(%feed, kind = why.as_str(), "payload skipped (told once per kind)");
+        }
+    }
+}

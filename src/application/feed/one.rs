@@ -1,0 +1,399 @@
+//! One feed: order, repair, fan-out.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use super::context::FeedContext;
+use super::recent::Recent;
+use super::subscribers::{Closed, Slot, Subscribers};
+use crate::application::ports::bus::{
+    BusError, LivePayload, LiveSink, LiveSubscription, LogEntry, LogSlice, ReadFrom,
+};
+use crate::application::ports::telemetry::{Occurrence, RepairReason};
+use crate::application::sessions::live::LiveSession;
+use crate::domain::event::{Event, EventKind, LogPosition};
+use crate::domain::ids::FeedKey;
+
+/// Most payloads that wait between the link and a feed; more are dropped, and read from the log.
+pub const INBOX_PAYLOADS_MAX: usize = 1024;
+/// Payloads a feed works off before it looks at its inbox again.
+const BATCH_PAYLOADS: usize = 64;
+/// Entries a repair reads at once.
+const REPAIR_PAGE_ENTRIES: usize = 256;
+/// Sessions a broadcast serves before it lets others run.
+const BROADCAST_SLICE_SESSIONS: usize = 1024;
+/// First wait before a failed repair is tried again.
+const REPAIR_BACKOFF_FIRST: Duration = Duration::from_millis(50);
+/// Longest wait before a failed repair is tried again.
+const REPAIR_BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// One dialog (or user) on this node.
+pub struct Feed {
+    key: FeedKey,
+    context: Arc<FeedContext>,
+    state: Mutex<State>,
+    subscribers: Mutex<Subscribers>,
+    subscription: OnceCell<Box<dyn LiveSubscription>>,
+}
+
+#[derive(Default)]
+struct State {
+    inbox: VecDeque<LivePayload>,
+    /// The inbox was full, or the link was interrupted, or the audit saw more than we have.
+    distrust: Option<RepairReason>,
+    running: bool,
+    /// The last offset that was pushed; `None` until the head has been read.
+    position: Option<LogPosition>,
+    recent: Recent,
+}
+
+/// What a feed does next.
+enum Work {
+    Repair(RepairReason),
+    Payloads(Vec<LivePayload>),
+}
+
+/// Forwards the link's payloads; the feed may be gone.
+struct Inlet(std::sync::Weak<Feed>);
+
+impl LiveSink for Inlet {
+    fn live(&self, payload: LivePayload) {
+        if let Some(feed) = self.0.upgrade() {
+            feed.take_in(payload);
+        }
+    }
+}
+
+impl Feed {
+    /// A feed that is not connected yet: see [`Feed::connect`].
+    #[must_use]
+    pub fn new(key: FeedKey, context: Arc<FeedContext>) -> Arc<Self> {
+        Arc::new(Self {
+            key,
+            context,
+            state: Mutex::new(State::default()),
+            subscribers: Mutex::new(Subscribers::default()),
+            subscription: OnceCell::new(),
+        })
+    }
+
+    /// Whose feed it is.
+    #[must_use]
+    pub fn key(&self) -> &FeedKey {
+        &self.key
+    }
+
+    /// Subscribes to the live channel, then reads where the log stands. Done once; callers at the same time share it.
+    ///
+    /// # Errors
+    /// [`BusError`]; the next caller tries again.
+    pub async fn connect(self: &Arc<Self>) -> Result<(), BusError> {
+        self.subscription
+            .get_or_try_init(|| async {
+                let subscription =
+                    self.context.bus.subscribe(&self.key, Arc::new(Inlet(Arc::downgrade(self)))).await?;
+                let slice = self.context.bus.read(&self.key, ReadFrom::Newest, 0).await?;
+                self.state.lock().position = Some(slice.head);
+                Ok(subscription)
+            })
+            .await?;
+        self.wake();
+        Ok(())
+    }
+
+    /// The last offset that was pushed.
+    #[must_use]
+    pub fn position(&self) -> Option<LogPosition> {
+        self.state.lock().position.clone()
+    }
+
+    /// Adds a follower.
+    ///
+    /// # Errors
+    /// [`Closed`] when the feed has been given up meanwhile.
+    pub fn join(&self, session: Arc<LiveSession>) -> Result<Slot, Closed> {
+        self.subscribers.lock().insert(session)
+    }
+
+    /// Takes a follower out.
+    pub fn leave(&self, slot: Slot, session: &Arc<LiveSession>) {
+        self.subscribers.lock().remove(slot, session);
+    }
+
+    /// Whether nobody follows.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.subscribers.lock().is_empty()
+    }
+
+    /// Gives the feed up if nobody follows.
+    pub fn close_if_idle(&self) -> bool {
+        self.subscribers.lock().close_if_empty()
+    }
+
+    /// The audit's word on where the log stands: anything that the feed does not have is read.
+    pub fn audit(self: &Arc<Self>, head: &LogPosition) {
+        let mut state = self.state.lock();
+        let behind = state
+            .position
+            .as_ref()
+            .is_some_and(|position| position.epoch != head.epoch || position.offset != head.offset);
+        // A payload may be on its way in right now; the repair finds out.
+        if behind && state.inbox.is_empty() {
+            state.distrust.get_or_insert(RepairReason::Audit);
+            drop(state);
+            self.wake();
+        }
+    }
+
+    /// The events after a position, from memory, if they are there; and where the feed stands.
+    #[must_use]
+    pub fn recent_after(&self, position: &LogPosition) -> Option<(Vec<Arc<Event>>, LogPosition)> {
+        let state = self.state.lock();
+        let head = state.position.clone()?;
+        if head.epoch != position.epoch || state.distrust.is_some() {
+            return None;
+        }
+        let events = state.recent.after(position.offset, &head)?.cloned().collect();
+        Some((events, head))
+    }
+
+    /// Reads the log and decodes what it says.
+    ///
+    /// # Errors
+    /// [`BusError`].
+    pub async fn read(&self, from: ReadFrom, limit: usize) -> Result<LogSlice, BusError> {
+        self.context.bus.read(&self.key, from, limit).await
+    }
+
+    /// An entry as an event; what can't be decoded is counted.
+    #[must_use]
+    pub fn decode(&self, entry: &LogEntry) -> Option<Arc<Event>> {
+        match self.context.codec.decode_logged(&self.key, entry) {
+            Ok(event) => Some(Arc::new(event)),
+            Err(why) => {
+                self.context.skipped(&self.key, why);
+                None
+            }
+        }
+    }
+
+    fn take_in(self: &Arc<Self>, payload: LivePayload) {
+        {
+            let mut state = self.state.lock();
+            match payload {
+                LivePayload::Interrupted => {
+                    state.distrust = Some(RepairReason::Interrupted);
+                }
+                LivePayload::Ephemeral(_) if state.inbox.len() >= INBOX_PAYLOADS_MAX => {
+                    self.context.telemetry.record(Occurrence::EphemeralDropped);
+                }
+                LivePayload::Logged(_) if state.inbox.len() >= INBOX_PAYLOADS_MAX => {
+                    state.distrust.get_or_insert(RepairReason::Overflow);
+                }
+                payload => state.inbox.push_back(payload),
+            }
+        }
+        self.wake();
+    }
+
+    /// Starts work if there is any and nobody works yet.
+    fn wake(self: &Arc<Self>) {
+        {
+            let mut state = self.state.lock();
+            let idle = state.inbox.is_empty() && state.distrust.is_none();
+            if state.running || idle || state.position.is_none() {
+                return;
+            }
+            state.running = true;
+        }
+        let feed = self.clone();
+        self.context.tasks.spawn(async move { feed.run().await });
+    }
+
+    async fn run(self: Arc<Self>) {
+        while let Some(work) = self.next_work() {
+            match work {
+                Work::Repair(reason) => self.repair(reason).await,
+                Work::Payloads(payloads) => {
+                    for payload in payloads {
+                        self.work_off(payload).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_work(&self) -> Option<Work> {
+        let mut state = self.state.lock();
+        if let Some(reason) = state.distrust {
+            return Some(Work::Repair(reason));
+        }
+        if state.inbox.is_empty() {
+            state.inbox.shrink_to(BATCH_PAYLOADS);
+            state.running = false;
+            return None;
+        }
+        let batch = state.inbox.len().min(BATCH_PAYLOADS);
+        Some(Work::Payloads(state.inbox.drain(..batch).collect()))
+    }
+
+    async fn work_off(self: &Arc<Self>, payload: LivePayload) {
+        match payload {
+            LivePayload::Ephemeral(json) => match self.context.codec.decode_ephemeral(&self.key, &json) {
+                Ok(event) => self.broadcast(&Arc::new(event)).await,
+                Err(why) => self.context.skipped(&self.key, why),
+            },
+            LivePayload::Logged(entry) => {
+                let suspicion = self.suspicion(&entry);
+                match suspicion {
+                    Some(Some(reason)) => {
+                        self.state.lock().distrust.get_or_insert(reason);
+                        self.repair(reason).await;
+                    }
+                    Some(None) => self.advance(&entry).await,
+                    None => {}
+                }
+            }
+            LivePayload::Interrupted => {}
+        }
+    }
+
+    /// `None`: known already. `Some(None)`: the next one. `Some(Some(reason))`: something is missing before it.
+    fn suspicion(&self, entry: &LogEntry) -> Option<Option<RepairReason>> {
+        let state = self.state.lock();
+        let position = state.position.as_ref()?;
+        if position.epoch != entry.epoch {
+            Some(Some(RepairReason::NewEpoch))
+        } else if entry.offset <= position.offset {
+            None
+        } else if entry.offset > position.offset + 1 {
+            Some(Some(RepairReason::Hole))
+        } else {
+            Some(None)
+        }
+    }
+
+    /// Decodes the entry after the position, and pushes it.
+    async fn advance(self: &Arc<Self>, entry: &LogEntry) {
+        let event = self.decode(entry);
+        {
+            let mut state = self.state.lock();
+            state.position = Some(LogPosition { epoch: entry.epoch.clone(), offset: entry.offset });
+            state.recent.push(event.clone());
+        }
+        match event {
+            Some(event) => self.broadcast(&event).await,
+            // The sessions must not take the next offset for a hole.
+            None => self.pass_over(entry).await,
+        }
+    }
+
+    /// Reads the log once for all followers, and goes on in order. Tries until it succeeds or nobody follows.
+    async fn repair(self: &Arc<Self>, reason: RepairReason) {
+        self.context.telemetry.record(Occurrence::Repaired(reason));
+        let mut wait = REPAIR_BACKOFF_FIRST;
+        loop {
+            // From here on a new interruption counts again.
+            self.state.lock().distrust = None;
+            match self.read_on().await {
+                Ok(()) => return,
+                Err(error) => {
+                    if self.is_idle() {
+                        return;
+                    }
+                    tracing::debug!(feed = %self.key, %error, "repair failed; trying again");
+                    self.distrust_all().await;
+                    self.state.lock().distrust.get_or_insert(reason);
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(REPAIR_BACKOFF_MAX);
+                }
+            }
+        }
+    }
+
+    async fn read_on(self: &Arc<Self>) -> Result<(), BusError> {
+        loop {
+            let Some(position) = self.position() else { return Ok(()) };
+            let slice = self.read(ReadFrom::AfterOffset(position.offset), REPAIR_PAGE_ENTRIES).await?;
+            let follows = slice.head.epoch == position.epoch
+                && slice.head.offset >= position.offset
+                && slice.first_offset <= position.offset + 1;
+            if !follows {
+                // Each session knows best what it lacks: it reads for itself, and is told of its own gap.
+                self.restart_at(slice.head).await;
+                return Ok(());
+            }
+            for entry in &slice.entries {
+                if self.suspicion(entry) == Some(None) {
+                    self.advance(entry).await;
+                }
+            }
+            let reached = self.position().is_some_and(|position| position.offset >= slice.head.offset);
+            if reached || slice.entries.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn restart_at(&self, head: LogPosition) {
+        {
+            let mut state = self.state.lock();
+            state.position = Some(head);
+            state.recent.clear();
+        }
+        self.distrust_all().await;
+    }
+
+    async fn distrust_all(&self) {
+        self.each_session(|session| session.with(|machine| machine.distrust(&self.key)).1).await;
+    }
+
+    async fn pass_over(&self, entry: &LogEntry) {
+        self.each_session(|session| {
+            session.with(|machine| machine.pass_over(&self.key, &entry.epoch, entry.offset)).1
+        })
+        .await;
+    }
+
+    async fn broadcast(&self, event: &Arc<Event>) {
+        if let EventKind::Membership { dialog, user, .. } = &event.kind {
+            self.context.caretaker.membership_changed(user, dialog);
+        }
+        let settled = self.context.bus.settled();
+        self.each_session(|session| {
+            let delivery = session.deliver(event, settled);
+            if delivery.spilled {
+                self.context.telemetry.record(Occurrence::Spilled);
+            }
+            if delivery.dropped {
+                self.context.telemetry.record(Occurrence::EphemeralDropped);
+            }
+            delivery.needs_care || event.kind == EventKind::Kick
+        })
+        .await;
+    }
+
+    /// Walks the followers as they are now; no lock is held over a session or an await. `visit` says whether the
+    /// session needs care.
+    async fn each_session(&self, mut visit: impl FnMut(&Arc<LiveSession>) -> bool) {
+        let chunks = self.subscribers.lock().snapshot();
+        let mut served = 0;
+        for chunk in chunks {
+            for session in chunk.iter().flatten() {
+                if visit(session) {
+                    self.context.caretaker.attend(session);
+                }
+            }
+            served += chunk.len();
+            if served >= BROADCAST_SLICE_SESSIONS {
+                served = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Lanes: commands that must reach the Store in the order they came.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::domain::ids::DialogId;
+
+/// One queue per dialog; a lane without anybody in it takes no room.
+#[derive(Debug, Default)]
+pub struct Lanes {
+    tails: Mutex<HashMap<DialogId, Tail>>,
+}
+
+#[derive(Debug)]
+struct Tail {
+    newest: u64,
+    left: oneshot::Receiver<Left>,
+}
+
+/// Said by whoever leaves a lane: whom the next one must still wait for, if the leaver had not had its turn.
+#[derive(Debug)]
+struct Left {
+    ahead: Option<oneshot::Receiver<Left>>,
+}
+
+/// A place in a lane, taken at once and in order. The lane goes on when it is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    lanes: Arc<Lanes>,
+    dialog: DialogId,
+    number: u64,
+    ahead: Option<oneshot::Receiver<Left>>,
+    leave: Option<oneshot::Sender<Left>>,
+}
+
+impl Lanes {
+    /// Lines up behind everybody who is in the dialog's lane now.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, dialog: &DialogId) -> Turn {
+        let (leave, left) = oneshot::channel();
+        let mut tails = self.tails.lock();
+        let (number, ahead) = match tails.remove(dialog) {
+            Some(tail) => (tail.newest + 1, Some(tail.left)),
+            None => (0, None),
+        };
+        tails.insert(dialog.clone(), Tail { newest: number, left });
+        drop(tails);
+        Turn { lanes: self.clone(), dialog: dialog.clone(), number, ahead, leave: Some(leave) }
+    }
+}
+
+impl Turn {
+    /// Waits until everybody ahead has left.
+    pub async fn wait(&mut self) {
+        while let Some(ahead) = self.ahead.as_mut() {
+            self.ahead = ahead.await.ok().and_then(|left| left.ahead);
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut tails = self.lanes.tails.lock();
+        // One who leaves before its turn stays as the tail, so that the next one learns of those ahead.
+        let had_turn = self.ahead.is_none();
+        if had_turn && tails.get(&self.dialog).is_some_and(|tail| tail.newest == self.number) {
+            tails.remove(&self.dialog);
+        }
+        drop(tails);
+        if let Some(leave) = self.leave.take() {
+            // Nobody behind: nobody to tell.
+            let _ = leave.send(Left { ahead: self.ahead.take() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    async fn is_waiting(turn: &mut Turn) -> bool {
+        tokio::time::timeout(Duration::from_millis(1), turn.wait()).await.is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_is_left_in_the_order_it_was_entered_and_others_are_free() {
+        let lanes = Arc::new(Lanes::default());
+        let (a, b) = (DialogId::parse("a").unwrap(), DialogId::parse("b").unwrap());
+        let mut first = lanes.enter(&a);
+        let mut second = lanes.enter(&a);
+        let mut third = lanes.enter(&a);
+        let mut other = lanes.enter(&b);
+        first.wait().await;
+        other.wait().await;
+        assert!(is_waiting(&mut second).await);
+        drop(first);
+        second.wait().await;
+        assert!(is_waiting(&mut third).await);
+        drop(second);
+        third.wait().await;
+        drop((third, other));
+        assert!(lanes.tails.lock().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_leaves_without_a_turn_lets_nobody_overtake() {
+        let lanes = Arc::new(Lanes::default());
+        let a = DialogId::parse("a").unwrap();
+        let first = lanes.enter(&a);
+        let second = lanes.enter(&a);
+        let mut third = lanes.enter(&a);
+        drop(second);
+        assert!(is_waiting(&mut third).await, "the first is still in the lane");
+        drop(first);
+        third.wait().await;
+    }
+}

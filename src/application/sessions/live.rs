@@ -1,0 +1,234 @@
+//! One session on this node.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
+use super::lanes::Lanes;
+use crate::application::feed::registry::Membership;
+use crate::domain::event::Event;
+use crate::domain::ids::{DialogId, FeedKey, SessionId, UserId};
+use crate::domain::time::{Tick, UnixMillis};
+use crate::session::intake::Intake;
+use crate::session::machine::Session;
+use crate::session::reader::{DrainBudget, Drained, Outgoing, ReaderId};
+
+/// Something that has come up in a session and must be done outside its lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chore {
+    /// The user has left the dialog: leave its feed, too.
+    Leave(DialogId),
+    /// The user has joined the dialog: follow it, if the session follows all.
+    Follow(DialogId),
+    /// Membership events were missed: ask the Store about every dialog.
+    Recheck,
+}
+
+/// A session, shared by the feeds that push into it and the transport that reads it.
+pub struct LiveSession {
+    id: SessionId,
+    user_id: UserId,
+    inner: Mutex<Inner>,
+    /// Orders sends by dialog.
+    pub lanes: Arc<Lanes>,
+    /// Held while a batch of commands is worked off.
+    pub batch: tokio::sync::Mutex<()>,
+    cared_for: AtomicBool,
+    /// The tick at which the registry looks at the session; written under the registry's lock.
+    alarm: AtomicU64,
+}
+
+struct Inner {
+    machine: Session,
+    /// The reader that waits in [`LiveSession::poll_drain`].
+    waker: Option<Waker>,
+    feeds: HashMap<FeedKey, Membership>,
+    chores: Vec<Chore>,
+}
+
+impl Inner {
+    fn needs_care(&self) -> bool {
+        !self.chores.is_empty() || self.machine.ended().is_some() || self.machine.wants_catch_up()
+    }
+
+    fn add_chore(&mut self, chore: Chore) {
+        if !self.chores.contains(&chore) {
+            self.chores.push(chore);
+        }
+    }
+
+    fn take_waker(&mut self) -> Option<Waker> {
+        if self.waker.is_some() && self.machine.has_output() { self.waker.take() } else { None }
+    }
+}
+
+/// What a delivered event has brought about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Something must be done outside the lock.
+    pub needs_care: bool,
+    /// The backlog was given up.
+    pub spilled: bool,
+    /// An ephemeral event was dropped.
+    pub dropped: bool,
+}
+
+impl LiveSession {
+    /// Puts a session to work.
+    #[must_use]
+    pub fn new(machine: Session) -> Arc<Self> {
+        Arc::new(Self {
+            id: machine.id().clone(),
+            user_id: machine.user_id().clone(),
+            inner: Mutex::new(Inner { machine, waker: None, feeds: HashMap::new(), chores: Vec::new() }),
+            lanes: Arc::default(),
+            batch: tokio::sync::Mutex::new(()),
+            cared_for: AtomicBool::new(false),
+            alarm: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// The session's name.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn user_id(&self) -> &UserId {
+        &self.user_id
+    }
+
+    pub(super) fn alarm(&self) -> Tick {
+        Tick(self.alarm.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_alarm(&self, at: Tick) {
+        self.alarm.store(at.0, Ordering::Relaxed);
+    }
+
+    /// Looks at the state machine.
+    pub fn peek<R>(&self, look: impl FnOnce(&Session) -> R) -> R {
+        look(&self.inner.lock().machine)
+    }
+
+    /// Changes the state machine, then wakes the reader if it has something to fetch. Also says whether the session
+    /// needs care now.
+    pub fn with<R>(&self, change: impl FnOnce(&mut Session) -> R) -> (R, bool) {
+        let (result, needs_care, waker) = {
+            let mut inner = self.inner.lock();
+            let result = change(&mut inner.machine);
+            (result, inner.needs_care(), inner.take_waker())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        (result, needs_care)
+    }
+
+    /// Takes an event from a feed.
+    pub fn deliver(&self, event: &Arc<Event>, settled: UnixMillis) -> Delivery {
+        let mut delivery = Delivery::default();
+        let waker = {
+            let mut inner = self.inner.lock();
+            match inner.machine.push(event, settled) {
+                Intake::Queued => {}
+                Intake::Ignored => return delivery,
+                Intake::Dropped => delivery.dropped = true,
+                Intake::Behind { spilled } => delivery.spilled = spilled,
+                Intake::Revoked(dialog) => inner.add_chore(Chore::Leave(dialog)),
+                Intake::Joined(dialog) if inner.machine.follow_all().is_some() => {
+                    inner.add_chore(Chore::Follow(dialog));
+                }
+                Intake::Joined(_) | Intake::Ended => {}
+            }
+            delivery.needs_care = inner.needs_care();
+            inner.take_waker()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        delivery
+    }
+
+    /// Hands the reader what it does not have yet, or waits for it. A reader that was superseded is told so.
+    pub fn poll_drain(
+        &self,
+        cx: &mut Context<'_>,
+        reader: ReaderId,
+        budget: DrainBudget,
+        out: &mut Vec<Outgoing>,
+    ) -> Poll<Drained> {
+        let mut inner = self.inner.lock();
+        if !inner.machine.is_readable(reader) {
+            match &mut inner.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        }
+        Poll::Ready(inner.machine.drain(reader, budget, out))
+    }
+
+    /// Whether something must be done outside the lock.
+    #[must_use]
+    pub fn needs_care(&self) -> bool {
+        self.inner.lock().needs_care()
+    }
+
+    /// Takes the chores.
+    #[must_use]
+    pub fn take_chores(&self) -> Vec<Chore> {
+        std::mem::take(&mut self.inner.lock().chores)
+    }
+
+    /// Adds a chore.
+    pub fn add_chore(&self, chore: Chore) {
+        self.inner.lock().add_chore(chore);
+    }
+
+    /// Becomes the one who cares; false if somebody does already.
+    #[must_use]
+    pub fn begin_care(&self) -> bool {
+        !self.cared_for.swap(true, Ordering::AcqRel)
+    }
+
+    /// Stops caring. What came up meanwhile is seen by [`Self::needs_care`] afterwards.
+    pub fn end_care(&self) {
+        self.cared_for.store(false, Ordering::Release);
+    }
+
+    /// Notes the place in a feed. Gives back one that stood there before, and also this one if the session follows the
+    /// feed no more.
+    #[must_use]
+    pub fn keep_membership(&self, membership: Membership) -> Option<Membership> {
+        let key = membership.feed.key().clone();
+        let mut inner = self.inner.lock();
+        if inner.machine.ended().is_some() || inner.machine.subscriptions().find(&key).is_none() {
+            return Some(membership);
+        }
+        inner.feeds.insert(key, membership)
+    }
+
+    /// The place in a feed.
+    #[must_use]
+    pub fn membership(&self, feed: &FeedKey) -> Option<Membership> {
+        self.inner.lock().feeds.get(feed).cloned()
+    }
+
+    /// Takes the place in a feed back.
+    #[must_use]
+    pub fn take_membership(&self, feed: &FeedKey) -> Option<Membership> {
+        self.inner.lock().feeds.remove(feed)
+    }
+
+    /// Takes all places back: the session is going.
+    #[must_use]
+    pub fn take_memberships(&self) -> Vec<Membership> {
+        self.inner.lock().feeds.drain().map(|(_, membership)| membership).collect()
+    }
+}

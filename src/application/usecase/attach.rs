@@ -1,0 +1,442 @@
+//! Attaching: a new session, the same one, or one rebuilt from the logs.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::presence::bus_refusal;
+use super::subscribe::Start;
+use crate::application::command::{Subscribed, Targets};
+use crate::application::gateway::Gateway;
+use crate::application::ports::auth::{AuthError, Identity};
+use crate::application::ports::telemetry::Occurrence;
+use crate::application::sessions::live::LiveSession;
+use crate::domain::error::{ErrorCode, Refusal};
+use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
+use crate::session::cursor::Cursor;
+use crate::session::machine::Session;
+use crate::session::reader::{
+    AttachRefused, AttachRequest, Attached, Dismissal, DrainBudget, Drained, Outgoing, ReaderId, Resume,
+    Transport,
+};
+use crate::session::snapshot::{SessionSnapshot, SubscribeOptions};
+
+/// Feeds of a rebuilt session that are joined at the same time.
+const REJOINS_AT_ONCE_MAX: usize = 64;
+/// How often an attach looks again when the session it found has just ended.
+const ATTACH_ATTEMPTS_MAX: usize = 3;
+
+/// A client's wish to attach, with what a transport could read of it.
+#[derive(Debug, Clone)]
+pub struct AttachInput {
+    /// The session to go on with; as text, since one that can't exist is like one that doesn't.
+    pub session: Option<String>,
+    /// What the client has; as text, for the same reason.
+    pub cursor: Option<String>,
+    /// The client's own count of its attaches.
+    pub attach: Option<u64>,
+    /// How it will read.
+    pub transport: Transport,
+    /// On which device a new session is.
+    pub device_id: Option<DeviceId>,
+    /// What a new session follows at once.
+    pub dialogs: Option<Targets>,
+    /// Whether a session that is gone is replaced by a new one.
+    pub replace_expired: bool,
+}
+
+/// A reader of a session. Whoever holds it may read; when it is dropped, nobody does.
+pub struct Reading {
+    gateway: Arc<Gateway>,
+    session: Arc<LiveSession>,
+    reader: ReaderId,
+    /// How the session goes on.
+    pub resume: Resume,
+    /// From where it goes on.
+    pub cursor: Cursor,
+    /// What came of the dialogs that were asked for.
+    pub subscribed: Option<Subscribed>,
+}
+
+impl Reading {
+    /// The session that is read.
+    #[must_use]
+    pub fn session(&self) -> &Arc<LiveSession> {
+        &self.session
+    }
+
+    /// Waits for what the reader does not have yet. Nothing leaves the session's queue by this.
+    pub fn poll_drain(
+        &self,
+        cx: &mut Context<'_>,
+        budget: DrainBudget,
+        out: &mut Vec<Outgoing>,
+    ) -> Poll<Drained> {
+        let drained = self.session.poll_drain(cx, self.reader, budget, out);
+        if drained.is_ready() && self.session.needs_care() {
+            self.gateway.attend(&self.session);
+        }
+        drained
+    }
+
+    /// The same, to be awaited.
+    pub async fn drain(&self, budget: DrainBudget, out: &mut Vec<Outgoing>) -> Drained {
+        std::future::poll_fn(|cx| self.poll_drain(cx, budget, out)).await
+    }
+
+    /// The cursor of the last event that was handed out.
+    #[must_use]
+    pub fn reached(&self) -> Option<Cursor> {
+        self.session.peek(|machine| machine.reader_cursor(self.reader))
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let now = self.gateway.ports.clock.tick();
+        self.session.with(|machine| machine.detach(self.reader, now));
+        self.gateway.schedule(&self.session);
+    }
+}
+
+impl Gateway {
+    /// Attaches a reader.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; the session it was about, and its live reader, are unharmed.
+    pub async fn attach(
+        self: &Arc<Self>,
+        identity: &Identity,
+        input: AttachInput,
+    ) -> Result<Reading, Refusal> {
+        let transport = input.transport;
+        let result = self.attach_or_refuse(identity, input).await;
+        let occurrence = match &result {
+            Ok(reading) => Occurrence::Attached(transport, reading.resume),
+            Err(refusal) => Occurrence::AttachRefused(transport, refusal.code),
+        };
+        self.ports.telemetry.record(occurrence);
+        result
+    }
+
+    async fn attach_or_refuse(
+        self: &Arc<Self>,
+        identity: &Identity,
+        input: AttachInput,
+    ) -> Result<Reading, Refusal> {
+        if !identity.scopes.read {
+            return Err(Refusal::new(ErrorCode::Forbidden, "the token does not allow reading"));
+        }
+        let Some(asked) = &input.session else {
+            return self.begin(identity, &input, Resume::New).await;
+        };
+        for _ in 0..ATTACH_ATTEMPTS_MAX {
+            let Ok(id) = SessionId::parse(asked) else { break };
+            let found = match self.session_of(identity, &id) {
+                Some(session) => self.resume_here(identity, &input, session).await?,
+                None => self.resume_from_record(identity, &input, &id).await?,
+            };
+            match found {
+                Found::Attached(reading) => return Ok(*reading),
+                Found::JustEnded => {}
+                Found::Nothing => break,
+            }
+        }
+        if input.replace_expired {
+            self.begin(identity, &input, Resume::Expired).await
+        } else {
+            Err(session_gone())
+        }
+    }
+
+    /// A session of this node, if it is this user's.
+    #[must_use]
+    pub fn session_of(&self, identity: &Identity, id: &SessionId) -> Option<Arc<LiveSession>> {
+        self.sessions.find(id).filter(|session| *session.user_id() == identity.user_id)
+    }
+
+    /// A session of this node by what a client calls it.
+    ///
+    /// # Errors
+    /// `session_gone`, also for another user's.
+    pub fn require_session(&self, identity: &Identity, asked: &str) -> Result<Arc<LiveSession>, Refusal> {
+        let id = SessionId::parse(asked).map_err(|_| session_gone())?;
+        let session = self.session_of(identity, &id).ok_or_else(session_gone)?;
+        if session.peek(|machine| machine.ended().is_some()) { Err(session_gone()) } else { Ok(session) }
+    }
+
+    /// Ends a session, wherever it is kept.
+    ///
+    /// # Errors
+    /// `session_gone`, also for another user's.
+    pub async fn delete_session(self: &Arc<Self>, identity: &Identity, asked: &str) -> Result<(), Refusal> {
+        let id = SessionId::parse(asked).map_err(|_| session_gone())?;
+        if let Some(session) = self.session_of(identity, &id) {
+            self.end_session(&session, Dismissal::Deleted).await;
+            return Ok(());
+        }
+        let record = self.ports.records.load(&id).await.map_err(bus_refusal)?;
+        if record.is_none_or(|record| record.user_id != identity.user_id) {
+            return Err(session_gone());
+        }
+        self.ports.records.remove(&id, &identity.user_id).await.map_err(bus_refusal)
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        identity: &Identity,
+        input: &AttachInput,
+        resume: Resume,
+    ) -> Result<Reading, Refusal> {
+        if self.sessions.of_user(&identity.user_id).len() >= self.config.sessions_per_user {
+            return Err(Refusal::new(ErrorCode::LimitExceeded, "the user has as many sessions as allowed"));
+        }
+        let machine = Session::new(
+            self.config.session.clone(),
+            new_session_id()?,
+            identity.user_id.clone(),
+            input.device_id.clone(),
+            random_epoch()?,
+            self.ports.clock.tick(),
+            self.ports.bus.time(),
+        );
+        let session = LiveSession::new(machine);
+        self.sessions.insert(&session);
+        // Whatever goes wrong from here on: nobody reads it, so it goes by itself.
+        self.schedule(&session);
+        match self.prepare(&session, identity, input).await {
+            Ok((attached, subscribed)) => Ok(self.reading(session, attached, resume, subscribed)),
+            Err(refusal) => {
+                self.end_session(&session, Dismissal::Expired).await;
+                Err(refusal)
+            }
+        }
+    }
+
+    async fn prepare(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+        identity: &Identity,
+        input: &AttachInput,
+    ) -> Result<(Attached, Option<Subscribed>), Refusal> {
+        self.follow_own_feed(session).await?;
+        let subscribed = match input.dialogs.clone() {
+            Some(targets) => Some(
+                self.subscribe(session, targets, SubscribeOptions { presence: false, typing: true }).await?,
+            ),
+            None => {
+                self.save_record(session).await;
+                None
+            }
+        };
+        let request = request(input, None, identity);
+        let (attached, _) = session.with(|machine| machine.attach(&request, self.ports.bus.time()));
+        Ok((attached.map_err(refused)?, subscribed))
+    }
+
+    async fn follow_own_feed(self: &Arc<Self>, session: &Arc<LiveSession>) -> Result<(), Refusal> {
+        let own = FeedKey::User(session.user_id().clone());
+        let options = SubscribeOptions { presence: false, typing: false };
+        let start = Start { since: None, last_message_seq: 0 };
+        match self.follow(session, &own, options, start).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Refusal::new(ErrorCode::Unavailable, "the event bus does not answer")),
+        }
+    }
+
+    async fn resume_here(
+        self: &Arc<Self>,
+        identity: &Identity,
+        input: &AttachInput,
+        session: Arc<LiveSession>,
+    ) -> Result<Found, Refusal> {
+        let request = request(input, parse_cursor(input)?, identity);
+        let now_bus = self.ports.bus.time();
+        let ((was_here, attached), _) =
+            session.with(|machine| (machine.is_here(), machine.attach(&request, now_bus)));
+        match attached {
+            Ok(attached) => {
+                let reading = self.reading(session.clone(), attached, attached.resume, None);
+                if !was_here {
+                    self.say_here(&session).await;
+                }
+                if session.needs_care() {
+                    self.attend(&session);
+                }
+                Ok(Found::Attached(Box::new(reading)))
+            }
+            Err(AttachRefused::Ended) => {
+                // Expired a moment ago: its record is there. Ended for good: it is not.
+                self.sessions.remove(&session);
+                Ok(Found::JustEnded)
+            }
+            Err(refusal) => Err(refused(refusal)),
+        }
+    }
+
+    async fn resume_from_record(
+        self: &Arc<Self>,
+        identity: &Identity,
+        input: &AttachInput,
+        id: &SessionId,
+    ) -> Result<Found, Refusal> {
+        let record = self.ports.records.load(id).await.map_err(bus_refusal)?;
+        let Some(mut record) = record.filter(|record| record.user_id == identity.user_id) else {
+            return Ok(Found::Nothing);
+        };
+        let cursor = parse_cursor(input)?;
+        let dropped = self.drop_lost_memberships(&identity.user_id, &mut record).await?;
+        let mut machine =
+            Session::from_snapshot(self.config.session.clone(), record, self.ports.clock.tick());
+        let attached =
+            machine.attach(&request(input, cursor, identity), self.ports.bus.time()).map_err(refused)?;
+        let follows_all = machine.follow_all().is_some();
+        let session = LiveSession::new(machine);
+        if self.sessions.insert(&session).is_some() {
+            // Another attach was quicker: go on with that one.
+            return Ok(Found::JustEnded);
+        }
+        let reading = self.reading(session.clone(), attached, Resume::Rebuilt, None);
+        if let Err(refusal) = self.rejoin(&session).await {
+            // Its record is as it was: the next attach tries again.
+            session.with(|machine| machine.end(Dismissal::Expired));
+            self.bury(&session).await;
+            return Err(refusal);
+        }
+        self.save_record(&session).await;
+        self.say_here(&session).await;
+        if follows_all || dropped {
+            // Dialogs that were joined meanwhile.
+            self.recheck_soon(&session);
+        }
+        self.attend(&session);
+        Ok(Found::Attached(Box::new(reading)))
+    }
+
+    /// Asks the Store about every dialog of a record: nothing of a dialog may leave after its user was removed.
+    async fn drop_lost_memberships(
+        &self,
+        user: &UserId,
+        record: &mut SessionSnapshot,
+    ) -> Result<bool, Refusal> {
+        let dialogs: Vec<DialogId> =
+            record.subscriptions.iter().filter_map(|kept| kept.feed.dialog().cloned()).collect();
+        let call = Self::call_for(user, None);
+        let answers = self.memberships.ask(&call, &dialogs).await;
+        let mut lost = Vec::new();
+        for (dialog, answer) in dialogs.into_iter().zip(answers) {
+            let checked = answer.map_err(crate::application::command::store_refusal)?;
+            if !checked.membership.readable() {
+                lost.push(FeedKey::Dialog(dialog));
+            }
+        }
+        record.subscriptions.retain(|kept| !lost.contains(&kept.feed));
+        Ok(!lost.is_empty())
+    }
+
+    async fn rejoin(self: &Arc<Self>, session: &Arc<LiveSession>) -> Result<(), Refusal> {
+        let own = FeedKey::User(session.user_id().clone());
+        let feeds: Vec<FeedKey> =
+            session.peek(|machine| machine.subscriptions().iter().map(|(feed, _)| feed.clone()).collect());
+        if !feeds.contains(&own) {
+            self.follow_own_feed(session).await?;
+        }
+        let mut joins = stream::iter(feeds)
+            .map(|feed| async move { self.join_feed(session, &feed).await })
+            .buffer_unordered(REJOINS_AT_ONCE_MAX);
+        while let Some(joined) = joins.next().await {
+            joined.map_err(bus_refusal)?;
+        }
+        Ok(())
+    }
+
+    fn reading(
+        self: &Arc<Self>,
+        session: Arc<LiveSession>,
+        attached: Attached,
+        resume: Resume,
+        subscribed: Option<Subscribed>,
+    ) -> Reading {
+        self.schedule(&session);
+        Reading {
+            gateway: self.clone(),
+            session,
+            reader: attached.reader,
+            resume,
+            cursor: attached.cursor,
+            subscribed,
+        }
+    }
+}
+
+enum Found {
+    Attached(Box<Reading>),
+    JustEnded,
+    Nothing,
+}
+
+fn request(input: &AttachInput, cursor: Option<Cursor>, identity: &Identity) -> AttachRequest {
+    AttachRequest {
+        cursor,
+        attach: input.attach,
+        transport: input.transport,
+        token_expires_at: identity.expires_at,
+    }
+}
+
+fn parse_cursor(input: &AttachInput) -> Result<Option<Cursor>, Refusal> {
+    let parsed = input.cursor.as_deref().map(str::parse).transpose();
+    parsed.map_err(|_| refused(AttachRefused::CursorInvalid))
+}
+
+fn refused(why: AttachRefused) -> Refusal {
+    match why {
+        AttachRefused::Stale => Refusal::new(ErrorCode::StaleAttach, "a later attach has been seen"),
+        AttachRefused::CursorInvalid => {
+            Refusal::new(ErrorCode::CursorInvalid, "the cursor is not of this session or ahead of it")
+        }
+        AttachRefused::Ended => session_gone(),
+    }
+}
+
+/// To whoever names a session that is not there, or not this user's.
+#[must_use]
+pub fn session_gone() -> Refusal {
+    Refusal::new(ErrorCode::SessionGone, "there is no such session")
+}
+
+/// Credentials that don't verify, as a client is told.
+#[must_use]
+pub fn unverified(error: AuthError) -> Refusal {
+    match error {
+        AuthError::Unauthorized => Refusal::new(ErrorCode::Unauthorized, "the credentials do not verify"),
+        AuthError::Expired => Refusal::new(ErrorCode::TokenExpired, "the token has expired"),
+        AuthError::Unavailable => Refusal::new(ErrorCode::Unavailable, "tokens can't be verified right now"),
+    }
+}
+
+/// 128 random bits: a session's name is also what keeps others from guessing it.
+fn new_session_id() -> Result<SessionId, Refusal> {
+    let mut bits = [0u8; 16];
+    fill_random(&mut bits)?;
+    let text: String = std::iter::once('s').chain(bits.iter().flat_map(hex)).collect();
+    SessionId::parse(&text).map_err(|_| Refusal::new(ErrorCode::Internal, "no session id"))
+}
+
+fn hex(byte: &u8) -> [char; 2] {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    [digit(byte >> 4), digit(byte & 15)]
+}
+
+/// A session's first generation: random, so that another session's cursor is recognised; with room to rise.
+fn random_epoch() -> Result<u32, Refusal> {
+    let mut bits = [0u8; 4];
+    fill_random(&mut bits)?;
+    Ok((u32::from_le_bytes(bits) >> 1).max(1))
+}
+
+fn fill_random(bits: &mut [u8]) -> Result<(), Refusal> {
+    getrandom::fill(bits).map_err(|_| Refusal::new(ErrorCode::Internal, "no randomness"))
+}

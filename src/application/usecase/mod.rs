@@ -1,0 +1,9 @@
+//! One file per thing a client can do.
+
+pub mod attach;
+pub mod history;
+pub mod presence;
+pub mod read_upto;
+pub mod send_message;
+pub mod subscribe;
+pub mod typing;

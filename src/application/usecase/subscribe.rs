@@ -1,0 +1,297 @@
+//! Following dialogs: from now on, or from where the client has come to.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::presence::bus_refusal;
+use crate::application::command::{
+    DialogTarget, Failed, Followed, Since, Subscribed, Targets, store_refusal,
+};
+use crate::application::gateway::Gateway;
+use crate::application::memberships::Checked;
+use crate::application::ports::bus::BusError;
+use crate::application::sessions::live::{Chore, LiveSession};
+use crate::domain::dialog::Membership;
+use crate::domain::error::{ErrorCode, Refusal};
+use crate::domain::event::LogPosition;
+use crate::domain::ids::{DialogId, FeedKey};
+use crate::session::machine::Session;
+use crate::session::snapshot::SubscribeOptions;
+
+/// Dialogs of one command that are joined at the same time.
+const JOINS_AT_ONCE_MAX: usize = 32;
+/// Dialogs on one page of the Store's list.
+const LIST_PAGE_DIALOGS: u32 = 200;
+/// Most pages read from the Store's list.
+const LIST_PAGES_MAX: usize = 100;
+
+/// Why a feed is not followed.
+pub(super) enum NotFollowed {
+    Bus(BusError),
+    TooMany,
+}
+
+/// From where a session follows a feed.
+pub(super) struct Start {
+    /// What the client has; from now on if it has nothing.
+    pub(super) since: Option<LogPosition>,
+    /// `seq` of the last message the client has; 0 if that is unknown.
+    pub(super) last_message_seq: u64,
+}
+
+/// Where the log stood, and how much of it was read again.
+pub(super) struct InStep {
+    pub(super) head: LogPosition,
+    pub(super) replayed: u64,
+}
+
+impl Gateway {
+    pub(in crate::application) async fn subscribe(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+        targets: Targets,
+        options: SubscribeOptions,
+    ) -> Result<Subscribed, Refusal> {
+        let subscribed = match targets {
+            Targets::All => {
+                session.with(|machine| machine.set_follow_all(Some(options)));
+                self.follow_every_dialog(session, options).await?
+            }
+            Targets::Dialogs(targets, failed) => {
+                let mut subscribed = self.follow_named(session, targets, options).await?;
+                subscribed.failed.extend(failed);
+                subscribed
+            }
+        };
+        self.save_record(session).await;
+        Ok(subscribed)
+    }
+
+    pub(in crate::application) async fn unsubscribe(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+        dialogs: Option<Vec<DialogId>>,
+    ) {
+        let dialogs = dialogs.unwrap_or_else(|| {
+            session.with(|machine| machine.set_follow_all(None));
+            session.peek(|machine| {
+                machine.subscriptions().iter().filter_map(|(feed, _)| feed.dialog().cloned()).collect()
+            })
+        });
+        for dialog in &dialogs {
+            let (left, _) = session.with(|machine| machine.unsubscribe(dialog));
+            if left.is_some() {
+                self.leave_dialog(session, dialog, left).await;
+            }
+        }
+        self.save_record(session).await;
+    }
+
+    async fn follow_named(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+        targets: Vec<DialogTarget>,
+        options: SubscribeOptions,
+    ) -> Result<Subscribed, Refusal> {
+        let asked: Vec<DialogId> = targets.iter().map(|target| target.dialog_id.clone()).collect();
+        let call = Self::call_for(session.user_id(), Some(session));
+        let answers = self.memberships.ask(&call, &asked).await;
+        if let Some(Err(error)) = answers.first()
+            && answers.iter().all(Result::is_err)
+        {
+            return Err(store_refusal(*error));
+        }
+        let follows = targets.into_iter().zip(answers).map(|(target, answer)| async move {
+            let dialog_id = target.dialog_id.clone();
+            let followed = match answer {
+                Ok(checked) => self.follow_dialog(session, target, &checked, options).await,
+                Err(error) => Err(store_refusal(error).code),
+            };
+            followed.map_err(|code| Failed { dialog_id: dialog_id.as_str().to_owned(), code })
+        });
+        Ok(gather(stream::iter(follows).buffered(JOINS_AT_ONCE_MAX).collect().await))
+    }
+
+    /// Follows all dialogs that the Store lists.
+    pub(in crate::application) async fn follow_every_dialog(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+        options: SubscribeOptions,
+    ) -> Result<Subscribed, Refusal> {
+        let call = Self::call_for(session.user_id(), Some(session));
+        let mut subscribed = Subscribed::default();
+        let mut page_token = None;
+        for _ in 0..LIST_PAGES_MAX {
+            let page = self
+                .ports
+                .store
+                .list_dialogs(&call, LIST_PAGE_DIALOGS, page_token.as_deref())
+                .await
+                .map_err(store_refusal)?;
+            let listed = page.dialogs.into_iter().map(|summary| {
+                let checked = Checked {
+                    membership: Membership {
+                        dialog_id: summary.dialog_id,
+                        member: true,
+                        can_read: true,
+                        can_write: true,
+                        role: summary.role,
+                        version: 0,
+                        last_message_seq: summary.last_message_seq,
+                        read_seq: summary.read_seq,
+                        member_count: 0,
+                    },
+                    stale: false,
+                };
+                async move {
+                    let dialog_id = checked.membership.dialog_id.clone();
+                    let target = DialogTarget { dialog_id: dialog_id.clone(), since: None };
+                    let followed = self.follow_dialog(session, target, &checked, options).await;
+                    followed.map_err(|code| Failed { dialog_id: dialog_id.as_str().to_owned(), code })
+                }
+            });
+            let page_subscribed: Subscribed =
+                gather(stream::iter(listed).buffered(JOINS_AT_ONCE_MAX).collect().await);
+            subscribed.dialogs.extend(page_subscribed.dialogs);
+            subscribed.failed.extend(page_subscribed.failed);
+            page_token = page.next_page_token;
+            if page_token.is_none() {
+                break;
+            }
+        }
+        Ok(subscribed)
+    }
+
+    /// The user has joined a dialog, and the session follows all. False if it is to be tried again.
+    pub(in crate::application) async fn follow_joined(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+        dialog: &DialogId,
+    ) -> bool {
+        let Some(options) = session.peek(Session::follow_all) else { return true };
+        let target = DialogTarget { dialog_id: dialog.clone(), since: None };
+        match self.follow_named(session, vec![target], options).await {
+            Ok(subscribed) => subscribed.failed.iter().all(|failed| !failed.code.retryable()),
+            Err(refusal) => !refusal.code.retryable(),
+        }
+    }
+
+    async fn follow_dialog(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+        target: DialogTarget,
+        checked: &Checked,
+        options: SubscribeOptions,
+    ) -> Result<Followed, ErrorCode> {
+        let membership = &checked.membership;
+        if !membership.readable() {
+            return Err(ErrorCode::NotMember);
+        }
+        let dialog = target.dialog_id;
+        let counted_since = target.since.is_some();
+        let start = match target.since {
+            Some(Since { position, message_seq }) => {
+                // The client tells what it has: what was queued for it before does not count.
+                session.with(|machine| machine.unsubscribe(&dialog));
+                Start { since: Some(position), last_message_seq: message_seq.unwrap_or(0) }
+            }
+            None => Start { since: None, last_message_seq: membership.last_message_seq },
+        };
+        let feed = FeedKey::Dialog(dialog.clone());
+        let in_step = self.follow(session, &feed, options, start).await.map_err(|why| match why {
+            NotFollowed::Bus(error) => bus_refusal(error).code,
+            NotFollowed::TooMany => ErrorCode::LimitExceeded,
+        })?;
+        // Small enough to be of use, or unknown (then the Store lists it as the user's).
+        let seen = options.presence && membership.member_count <= self.config.presence_max_members;
+        let presence = if seen {
+            self.enter_presence(session, &dialog).await;
+            Some(self.list_presence(&dialog).await.unwrap_or_default())
+        } else {
+            None
+        };
+        Ok(Followed {
+            dialog_id: dialog,
+            epoch: in_step.head.epoch,
+            offset: in_step.head.offset,
+            last_message_seq: (!checked.stale).then_some(membership.last_message_seq),
+            read_seq: (!checked.stale).then_some(membership.read_seq),
+            role: membership.role.clone(),
+            replayed: counted_since.then_some(in_step.replayed),
+            presence,
+        })
+    }
+
+    /// Makes the session follow a feed, and brings it in step.
+    ///
+    /// The order matters: the feed is connected before its position is read, and the session is among the feed's
+    /// followers before the log is read. What comes in between is then either pushed or read, never missed.
+    pub(super) async fn follow(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+        key: &FeedKey,
+        options: SubscribeOptions,
+        start: Start,
+    ) -> Result<InStep, NotFollowed> {
+        let feed = self.feeds.open(key).await.map_err(NotFollowed::Bus)?;
+        let head = feed.position().ok_or(NotFollowed::Bus(BusError::Unavailable))?;
+        let position = start.since.unwrap_or_else(|| head.clone());
+        session
+            .with(|machine| machine.subscribe(key, options, position, start.last_message_seq))
+            .0
+            .map_err(|_| NotFollowed::TooMany)?;
+        let in_step = self.join_and_catch_up(session, key).await;
+        match in_step {
+            Ok(replayed) => {
+                let head = feed.position().unwrap_or(head);
+                Ok(InStep { head, replayed })
+            }
+            Err(error) => {
+                if let Some(dialog) = key.dialog() {
+                    let (left, _) = session.with(|machine| machine.unsubscribe(dialog));
+                    self.leave_dialog(session, dialog, left).await;
+                }
+                Err(NotFollowed::Bus(error))
+            }
+        }
+    }
+
+    async fn join_and_catch_up(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+        key: &FeedKey,
+    ) -> Result<u64, BusError> {
+        self.join_feed(session, key).await?;
+        Ok(self.catch_up(session, key).await?.replayed)
+    }
+
+    /// Takes a place among a feed's followers, once.
+    pub(super) async fn join_feed(&self, session: &Arc<LiveSession>, key: &FeedKey) -> Result<(), BusError> {
+        if session.membership(key).is_none() {
+            let membership = self.feeds.join(key, session).await?;
+            if let Some(surplus) = session.keep_membership(membership) {
+                self.feeds.leave(&surplus, session);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that membership events may have been missed.
+    pub(super) fn recheck_soon(self: &Arc<Self>, session: &Arc<LiveSession>) {
+        session.add_chore(Chore::Recheck);
+        self.attend(session);
+    }
+}
+
+fn gather(results: Vec<Result<Followed, Failed>>) -> Subscribed {
+    let mut subscribed = Subscribed::default();
+    for result in results {
+        match result {
+            Ok(followed) => subscribed.dialogs.push(followed),
+            Err(failed) => subscribed.failed.push(failed),
+        }
+    }
+    subscribed
+}

@@ -1,0 +1,347 @@
+//! What comes in: events that a feed pushes, and pieces of a log that were read again.
+
+use std::sync::Arc;
+
+use super::machine::{CatchUp, Session};
+use super::outbox::Pushed;
+use super::reader::{Attachment, Dismissal, Transport};
+use super::subscriptions::{CatchUpFrom, Flow};
+use crate::domain::event::{Event, EventKind, LogEpoch, LogPosition, Logged, MembershipChange};
+use crate::domain::ids::{DialogId, FeedKey};
+use crate::domain::time::UnixMillis;
+
+/// What came of an event that a feed pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intake {
+    /// It was not for this session, or it had it already.
+    Ignored,
+    /// It waits for the reader.
+    Queued,
+    /// An older ephemeral event gave way to it, or it was dropped itself.
+    Dropped,
+    /// It will be read from the log: there was no room, or something before it is missing.
+    Behind {
+        /// The queue was full and has been given up down to what was sent.
+        spilled: bool,
+    },
+    /// The user has left this dialog: the subscription has ended.
+    Revoked(DialogId),
+    /// The user has joined this dialog.
+    Joined(DialogId),
+    /// The session has ended.
+    Ended,
+}
+
+/// A piece of a log, with what can't be had told first.
+#[derive(Debug, Clone)]
+pub struct CaughtUp {
+    /// What was asked for: a piece that answers an older question is ignored.
+    pub asked: CatchUp,
+    /// From here on `events` go on: behind the gap, if there is one.
+    pub start: LogPosition,
+    /// A `gap` event, and the messages that make up for it; all of them or none are queued.
+    pub gap: Vec<Arc<Event>>,
+    /// Consecutive logged events after `start`.
+    pub events: Vec<Arc<Event>>,
+    /// Where the piece ends: at its last entry, also if nobody could read that one.
+    pub reached: LogPosition,
+    /// Whether the log had nothing newer.
+    pub complete: bool,
+}
+
+/// How far [`Session::apply`] came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// In step with the feed.
+    Live,
+    /// There is more to read now.
+    More,
+    /// There is more to read, when the reader has made room.
+    Full,
+    /// The piece answered an older question, or the subscription is gone.
+    Outdated,
+}
+
+enum Order {
+    Next,
+    Known,
+    Hole,
+}
+
+impl Session {
+    /// Takes an event that a feed pushes. `settled` is the bus time up to which all links have surely delivered.
+    pub fn push(&mut self, event: &Arc<Event>, settled: UnixMillis) -> Intake {
+        if self.ended.is_some() {
+            return Intake::Ignored;
+        }
+        let Some(logged) = &event.logged else { return self.push_ephemeral(event) };
+        let Some(subscription) = self.subscriptions.find(&event.feed) else { return Intake::Ignored };
+        if let Flow::Behind { from, seen, .. } = &subscription.flow {
+            // The feed may be just one step ahead: then the log need not be read.
+            let next = *from == CatchUpFrom::Position
+                && seen.as_ref().is_none_or(|seen| seen.epoch == logged.epoch && seen.offset < logged.offset)
+                && matches!(order(&subscription.position, logged), Order::Next);
+            if next {
+                let intake = self.take_next(event, logged, settled);
+                if !matches!(intake, Intake::Behind { .. }) {
+                    self.subscriptions.update(&event.feed, |subscription| subscription.flow = Flow::Live);
+                }
+                return intake;
+            }
+            self.note_seen(&event.feed, logged);
+            // A revocation can't wait for its turn in the log.
+            return self.revocation(event).map_or(Intake::Ignored, |dialog| self.revoke(dialog));
+        }
+        match order(&subscription.position, logged) {
+            Order::Known => Intake::Ignored,
+            Order::Hole => {
+                self.fall_behind(&event.feed, logged);
+                self.revocation(event).map_or(Intake::Behind { spilled: false }, |dialog| self.revoke(dialog))
+            }
+            Order::Next => self.take_next(event, logged, settled),
+        }
+    }
+
+    /// Takes a piece of a log that [`Session::catch_up`] asked for.
+    pub fn apply(&mut self, piece: CaughtUp) -> Progress {
+        if self.ended.is_some() || self.catch_up(&piece.asked.feed).as_ref() != Some(&piece.asked) {
+            return Progress::Outdated;
+        }
+        let feed = &piece.asked.feed;
+        // From now on by position: what lies before `start` is delivered or announced.
+        self.subscriptions.update(feed, |subscription| {
+            subscription.position = piece.start.clone();
+            if let Flow::Behind { from, .. } = &mut subscription.flow {
+                *from = CatchUpFrom::Position;
+            }
+        });
+        for event in &piece.gap {
+            self.note_message(event);
+            let watermark = self.watermark_at(UnixMillis(0));
+            self.outbox.push_over_limit(event.clone(), watermark);
+        }
+        for event in &piece.events {
+            let Some(logged) = &event.logged else { continue };
+            match self.take_next(event, logged, logged.at) {
+                Intake::Behind { .. } => return Progress::Full,
+                Intake::Revoked(_) | Intake::Ended => return Progress::Outdated,
+                _ => {}
+            }
+        }
+        let live = self.subscriptions.update(feed, |subscription| {
+            subscription.position = piece.reached.clone();
+            if !piece.complete {
+                return false;
+            }
+            let Flow::Behind { seen, .. } = &mut subscription.flow else { return true };
+            // Taken, not kept: what was seen and is not in the log when it is read once more was rewound.
+            let newer = seen.take().is_some_and(|seen| {
+                seen.epoch != subscription.position.epoch || seen.offset > subscription.position.offset
+            });
+            if newer {
+                return false;
+            }
+            subscription.flow = Flow::Live;
+            true
+        });
+        match live {
+            Some(true) => Progress::Live,
+            Some(false) => Progress::More,
+            None => Progress::Outdated,
+        }
+    }
+
+    /// Marks a followed feed as one that must read its log: the feed knows that something is missing.
+    pub fn distrust(&mut self, feed: &FeedKey) {
+        let settled = self.outbox.newest_watermark();
+        self.subscriptions.update(feed, |subscription| {
+            if subscription.flow == Flow::Live {
+                subscription.flow = Flow::Behind { from: CatchUpFrom::Position, settled, seen: None };
+            }
+        });
+    }
+
+    /// The feed's next entry was skipped: nobody could read it.
+    pub fn pass_over(&mut self, feed: &FeedKey, epoch: &LogEpoch, offset: u64) {
+        self.subscriptions.update(feed, |subscription| match &mut subscription.flow {
+            Flow::Live
+                if subscription.position.epoch == *epoch && subscription.position.offset + 1 == offset =>
+            {
+                subscription.position.offset = offset;
+            }
+            Flow::Behind { seen, .. } => *seen = Some(LogPosition { epoch: epoch.clone(), offset }),
+            Flow::Live => {}
+        });
+    }
+
+    /// Takes the event that follows the subscription's position.
+    fn take_next(&mut self, event: &Arc<Event>, logged: &Logged, settled: UnixMillis) -> Intake {
+        let position = LogPosition { epoch: logged.epoch.clone(), offset: logged.offset };
+        if self.is_told_elsewhere(event) {
+            self.advance(event, position);
+            return self.revocation(event).map_or(Intake::Ignored, |dialog| self.revoke(dialog));
+        }
+        // The own hold moves first: the cursor of this event says that it is numbered.
+        let held = self.subscriptions.update(&event.feed, |subscription| {
+            if let Flow::Behind { settled, .. } = &mut subscription.flow {
+                *settled = logged.at.max(*settled);
+                true
+            } else {
+                false
+            }
+        });
+        let watermark = self.watermark_at(logged.at.min(settled));
+        if self.outbox.push(event.clone(), watermark) == Pushed::Full {
+            if held == Some(true) {
+                return Intake::Behind { spilled: false };
+            }
+            self.spill();
+            self.fall_behind(&event.feed, logged);
+            return self
+                .revocation(event)
+                .map_or(Intake::Behind { spilled: true }, |dialog| self.revoke(dialog));
+        }
+        self.advance(event, position);
+        match &event.kind {
+            EventKind::Message { sender, .. } => self.ephemerals.end_typing(&event.feed, sender),
+            EventKind::Membership { dialog, user, change } if *user == self.user_id => match change {
+                MembershipChange::Removed => return self.revoke(dialog.clone()),
+                MembershipChange::Added => return Intake::Joined(dialog.clone()),
+            },
+            _ => {}
+        }
+        Intake::Queued
+    }
+
+    fn advance(&mut self, event: &Event, position: LogPosition) {
+        self.subscriptions.update(&event.feed, |subscription| subscription.position = position);
+        self.note_message(event);
+    }
+
+    fn note_message(&mut self, event: &Event) {
+        if let EventKind::Message { seq, .. } | EventKind::Restored { seq, .. } = event.kind {
+            self.subscriptions.update(&event.feed, |subscription| {
+                subscription.last_message_seq = subscription.last_message_seq.max(seq);
+            });
+        }
+    }
+
+    /// A user's own joining and leaving is told once, from the user's own feed.
+    fn is_told_elsewhere(&self, event: &Event) -> bool {
+        matches!(&event.kind, EventKind::Membership { user, .. }
+            if *user == self.user_id && event.feed.dialog().is_some())
+    }
+
+    /// The dialog that an event throws this session's user out of.
+    fn revocation(&self, event: &Event) -> Option<DialogId> {
+        match &event.kind {
+            EventKind::Membership { dialog, user, change: MembershipChange::Removed }
+                if *user == self.user_id =>
+            {
+                Some(dialog.clone())
+            }
+            _ => None,
+        }
+    }
+
+    fn revoke(&mut self, dialog: DialogId) -> Intake {
+        match self.unsubscribe(&dialog) {
+            Some(_) => Intake::Revoked(dialog),
+            None => Intake::Queued,
+        }
+    }
+
+    fn note_seen(&mut self, feed: &FeedKey, logged: &Logged) {
+        self.subscriptions.update(feed, |subscription| {
+            if let Flow::Behind { seen, .. } = &mut subscription.flow {
+                *seen = Some(LogPosition { epoch: logged.epoch.clone(), offset: logged.offset });
+            }
+        });
+    }
+
+    fn fall_behind(&mut self, feed: &FeedKey, logged: &Logged) {
+        self.distrust(feed);
+        self.note_seen(feed, logged);
+    }
+
+    /// Gives the unsent backlog up, down to each feed's position before it: it will be read from the logs again.
+    fn spill(&mut self) {
+        self.ephemerals.clear();
+        let mut rewound: Vec<(FeedKey, LogPosition, Option<u64>)> = Vec::new();
+        self.outbox.drop_unsent(|event| {
+            // Newest first: the last word on each feed is its oldest event.
+            let before = match (&event.logged, &event.kind) {
+                (Some(logged), _) => {
+                    LogPosition { epoch: logged.epoch.clone(), offset: logged.offset.saturating_sub(1) }
+                }
+                (None, EventKind::Gap { before, .. } | EventKind::Restored { before, .. }) => before.clone(),
+                (None, _) => return,
+            };
+            let seq = match event.kind {
+                EventKind::Message { seq, .. } | EventKind::Restored { seq, .. } => {
+                    Some(seq.saturating_sub(1))
+                }
+                _ => None,
+            };
+            match rewound.iter_mut().find(|(feed, ..)| *feed == event.feed) {
+                Some(known) => {
+                    known.1 = before;
+                    known.2 = seq.or(known.2);
+                }
+                None => rewound.push((event.feed.clone(), before, seq)),
+            }
+        });
+        for (feed, position, seq) in rewound {
+            self.distrust(&feed);
+            self.subscriptions.update(&feed, |subscription| {
+                if let Flow::Behind { seen, from, .. } = &mut subscription.flow {
+                    *seen = seen.take().or_else(|| Some(subscription.position.clone()));
+                    *from = CatchUpFrom::Position;
+                }
+                subscription.position = position;
+                subscription.last_message_seq = seq.unwrap_or(subscription.last_message_seq);
+            });
+        }
+    }
+
+    /// The watermark of an event numbered now: the bus has settled up to `at`, less what is still missing.
+    fn watermark_at(&self, at: UnixMillis) -> UnixMillis {
+        let reached = self.outbox.newest_watermark().max(at);
+        self.subscriptions.held_back_to().map_or(reached, |held| reached.min(held))
+    }
+
+    fn push_ephemeral(&mut self, event: &Arc<Event>) -> Intake {
+        if event.kind == EventKind::Kick {
+            self.end(Dismissal::Kicked);
+            return Intake::Ended;
+        }
+        let Some(subscription) = self.subscriptions.find(&event.feed) else { return Intake::Ignored };
+        let (wanted, user) = match &event.kind {
+            EventKind::Typing { user, .. } => (subscription.options.typing, user),
+            EventKind::Presence { user, .. } => (subscription.options.presence, user),
+            _ => return Intake::Ignored,
+        };
+        if !wanted || *user == self.user_id || !self.takes_ephemerals() {
+            return Intake::Ignored;
+        }
+        if self.ephemerals.push(event.clone()) > 0 { Intake::Dropped } else { Intake::Queued }
+    }
+
+    /// Somebody reads, or polls and will be back in a moment.
+    fn takes_ephemerals(&self) -> bool {
+        match &self.attachment {
+            Attachment::Attached(_) => true,
+            Attachment::Detached { last, .. } => self.here && *last == Some(Transport::Poll),
+        }
+    }
+}
+
+fn order(position: &LogPosition, logged: &Logged) -> Order {
+    if position.epoch != logged.epoch || logged.offset > position.offset + 1 {
+        Order::Hole
+    } else if logged.offset <= position.offset {
+        Order::Known
+    } else {
+        Order::Next
+    }
+}

@@ -1,0 +1,348 @@
+//! The session: its state, how it begins, and what can be asked of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cursor::Cursor;
+use super::ephemeral::Ephemerals;
+use super::outbox::{Outbox, OutboxLimits};
+use super::reader::{Attachment, Dismissal, Transport};
+use super::snapshot::{SessionSnapshot, SubscribeOptions, SubscriptionSnapshot};
+use super::subscriptions::{CatchUpFrom, Flow, Subscription, Subscriptions};
+use crate::domain::event::LogPosition;
+use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
+use crate::domain::presence::PresenceState;
+use crate::domain::time::{Tick, UnixMillis};
+
+/// Settings that all sessions of a node share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Bounds of the outgoing queue.
+    pub outbox: OutboxLimits,
+    /// How long a session that nobody reads keeps its queue.
+    pub resume_window: Duration,
+    /// How long a session that nobody reads still counts as present.
+    pub presence_grace: Duration,
+    /// Most dialogs a session may follow.
+    pub subscriptions_max: usize,
+    /// How long after `exp` a token still counts.
+    pub token_leeway: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            outbox: OutboxLimits { events: 512, bytes: 256 * 1024 },
+            resume_window: Duration::from_secs(120),
+            presence_grace: Duration::from_secs(15),
+            subscriptions_max: 1000,
+            token_leeway: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A session: subscriptions, an outgoing queue, at most one reader.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) config: Arc<Config>,
+    pub(super) id: SessionId,
+    pub(super) user_id: UserId,
+    pub(super) device_id: Option<DeviceId>,
+    pub(super) first_epoch: u32,
+    pub(super) epoch: u32,
+    pub(super) outbox: Outbox,
+    /// The newest acknowledged place.
+    pub(super) acknowledged: Cursor,
+    /// The queue is not the one the last cursor was given for: only the logs can tell what comes next.
+    pub(super) lost_queue: bool,
+    pub(super) ephemerals: Ephemerals,
+    pub(super) subscriptions: Subscriptions,
+    pub(super) follow_all: Option<SubscribeOptions>,
+    pub(super) highest_attach: Option<u64>,
+    pub(super) readers_seen: u64,
+    pub(super) attachment: Attachment,
+    pub(super) token_expires_at: UnixMillis,
+    pub(super) token_notice_due: bool,
+    pub(super) token_notice_waiting: bool,
+    /// Whether the session counts as present for others.
+    pub(super) here: bool,
+    pub(super) status: PresenceState,
+    pub(super) ended: Option<Dismissal>,
+}
+
+/// A subscription would be one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session follows as many dialogs as it may")]
+pub struct TooManySubscriptions;
+
+/// A subscription that must read its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatchUp {
+    /// Whose log.
+    pub feed: FeedKey,
+    /// After this position.
+    pub position: LogPosition,
+    /// Whether time counts, too.
+    pub from: CatchUpFrom,
+    /// `seq` of the last message the session has; 0 when none is known.
+    pub last_message_seq: u64,
+}
+
+impl Session {
+    /// A new session. `first_epoch` is random, so that cursors of another session are recognised.
+    #[must_use]
+    pub fn new(
+        config: Arc<Config>,
+        id: SessionId,
+        user_id: UserId,
+        device_id: Option<DeviceId>,
+        first_epoch: u32,
+        now: Tick,
+        bus_now: UnixMillis,
+    ) -> Self {
+        let acknowledged = Cursor { epoch: first_epoch, number: 0, watermark: bus_now };
+        Self {
+            outbox: Outbox::new(config.outbox, 0, bus_now),
+            config,
+            id,
+            user_id,
+            device_id,
+            first_epoch,
+            epoch: first_epoch,
+            acknowledged,
+            lost_queue: false,
+            ephemerals: Ephemerals::default(),
+            subscriptions: Subscriptions::default(),
+            follow_all: None,
+            highest_attach: None,
+            readers_seen: 0,
+            attachment: Attachment::Detached { since: now, last: None },
+            token_expires_at: UnixMillis(0),
+            token_notice_due: false,
+            token_notice_waiting: false,
+            here: false,
+            status: PresenceState::Online,
+            ended: None,
+        }
+    }
+
+    /// A session from its record: its first attach rebuilds it from the logs.
+    #[must_use]
+    pub fn from_snapshot(config: Arc<Config>, snapshot: SessionSnapshot, now: Tick) -> Self {
+        let acknowledged = snapshot.acknowledged;
+        let mut session = Self::new(
+            config,
+            snapshot.id,
+            snapshot.user_id,
+            snapshot.device_id,
+            snapshot.first_epoch,
+            now,
+            acknowledged.watermark,
+        );
+        session.epoch = acknowledged.epoch;
+        session.acknowledged = acknowledged;
+        session.lost_queue = true;
+        session.highest_attach = snapshot.highest_attach;
+        session.follow_all = snapshot.follow_all;
+        for saved in snapshot.subscriptions {
+            let subscription = Subscription {
+                position: saved.delivered.clone(),
+                delivered: saved.delivered,
+                last_message_seq: saved.last_message_seq,
+                delivered_message_seq: saved.last_message_seq,
+                options: saved.options,
+                flow: Flow::Behind {
+                    from: CatchUpFrom::Position,
+                    settled: acknowledged.watermark,
+                    seen: None,
+                },
+            };
+            session.subscriptions.insert(saved.feed, subscription);
+        }
+        session
+    }
+
+    /// What must outlive this node.
+    #[must_use]
+    pub fn snapshot(&self) -> SessionSnapshot {
+        // Nothing waits to be acknowledged: then every position is a delivered one.
+        let all_delivered = self.outbox.is_empty() && !self.lost_queue;
+        let subscriptions = self.subscriptions.iter().map(|(feed, subscription)| {
+            let (delivered, seq) = if all_delivered && subscription.flow == Flow::Live {
+                (&subscription.position, subscription.last_message_seq)
+            } else {
+                (&subscription.delivered, subscription.delivered_message_seq)
+            };
+            SubscriptionSnapshot {
+                feed: feed.clone(),
+                delivered: delivered.clone(),
+                last_message_seq: seq,
+                options: subscription.options,
+            }
+        });
+        SessionSnapshot {
+            id: self.id.clone(),
+            user_id: self.user_id.clone(),
+            device_id: self.device_id.clone(),
+            first_epoch: self.first_epoch,
+            acknowledged: self.acknowledged,
+            highest_attach: self.highest_attach,
+            follow_all: self.follow_all,
+            subscriptions: subscriptions.collect(),
+        }
+    }
+
+    /// The session's name.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn user_id(&self) -> &UserId {
+        &self.user_id
+    }
+
+    /// On which device.
+    #[must_use]
+    pub fn device_id(&self) -> Option<&DeviceId> {
+        self.device_id.as_ref()
+    }
+
+    /// Why it has ended, if it has.
+    #[must_use]
+    pub fn ended(&self) -> Option<Dismissal> {
+        self.ended
+    }
+
+    /// By which transport it is being read.
+    #[must_use]
+    pub fn attached_by(&self) -> Option<Transport> {
+        match &self.attachment {
+            Attachment::Attached(reader) => Some(reader.transport),
+            Attachment::Detached { .. } => None,
+        }
+    }
+
+    /// Whether the session counts as present for others: it is read, or was a moment ago.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.here
+    }
+
+    /// The client's own word on whether its user is active.
+    #[must_use]
+    pub fn status(&self) -> PresenceState {
+        self.status
+    }
+
+    /// Sets [`Self::status`].
+    pub fn set_status(&mut self, status: PresenceState) {
+        self.status = status;
+    }
+
+    /// The queue, to look at.
+    #[must_use]
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// The followed feeds, to look at.
+    #[must_use]
+    pub fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    /// How the session follows all dialogs of its user, if it does.
+    #[must_use]
+    pub fn follow_all(&self) -> Option<SubscribeOptions> {
+        self.follow_all
+    }
+
+    /// Begins or ends following every dialog of the user.
+    pub fn set_follow_all(&mut self, options: Option<SubscribeOptions>) {
+        self.follow_all = options;
+    }
+
+    /// Follows a feed from a position on. It counts as behind until [`Self::apply`] says that the log has nothing
+    /// newer. A feed that is followed already keeps its position and takes the new options.
+    ///
+    /// # Errors
+    /// [`TooManySubscriptions`]; the user's own feed does not count.
+    pub fn subscribe(
+        &mut self,
+        feed: &FeedKey,
+        options: SubscribeOptions,
+        position: LogPosition,
+        last_message_seq: u64,
+    ) -> Result<(), TooManySubscriptions> {
+        if self.subscriptions.update(feed, |known| known.options = options).is_some() {
+            return Ok(());
+        }
+        let dialogs = self.subscriptions.len()
+            - usize::from(self.subscriptions.find(&FeedKey::User(self.user_id.clone())).is_some());
+        if feed.dialog().is_some() && dialogs >= self.config.subscriptions_max {
+            return Err(TooManySubscriptions);
+        }
+        let subscription = Subscription {
+            delivered: position.clone(),
+            position,
+            last_message_seq,
+            delivered_message_seq: last_message_seq,
+            options,
+            flow: Flow::Behind {
+                from: CatchUpFrom::Position,
+                settled: self.outbox.newest_watermark(),
+                seen: None,
+            },
+        };
+        self.subscriptions.insert(feed.clone(), subscription);
+        Ok(())
+    }
+
+    /// Ends a subscription. No later event of the feed leaves, whatever is queued. Returns what it asked for.
+    pub fn unsubscribe(&mut self, dialog: &DialogId) -> Option<SubscribeOptions> {
+        let feed = FeedKey::Dialog(dialog.clone());
+        let removed = self.subscriptions.remove(&feed)?;
+        self.outbox.cut(&feed);
+        self.ephemerals.cut(&feed);
+        Some(removed.options)
+    }
+
+    /// The subscriptions that must read their logs now: none while nobody reads, or while what is queued already is
+    /// enough for the reader.
+    #[must_use]
+    pub fn due_catch_ups(&self) -> Vec<CatchUp> {
+        if !self.wants_catch_up() {
+            return Vec::new();
+        }
+        self.subscriptions.iter().filter_map(|(feed, subscription)| catch_up_of(feed, subscription)).collect()
+    }
+
+    /// Whether [`Self::due_catch_ups`] has any.
+    #[must_use]
+    pub fn wants_catch_up(&self) -> bool {
+        let read = self.here || matches!(self.attachment, Attachment::Attached(_));
+        self.subscriptions.behind() > 0
+            && read
+            && self.ended.is_none()
+            && self.outbox.unsent() <= self.config.outbox.events / 2
+    }
+
+    /// What one feed must read, whoever reads the session.
+    #[must_use]
+    pub fn catch_up(&self, feed: &FeedKey) -> Option<CatchUp> {
+        catch_up_of(feed, self.subscriptions.find(feed)?)
+    }
+}
+
+fn catch_up_of(feed: &FeedKey, subscription: &Subscription) -> Option<CatchUp> {
+    let Flow::Behind { from, .. } = subscription.flow else { return None };
+    Some(CatchUp {
+        feed: feed.clone(),
+        position: subscription.position.clone(),
+        from,
+        last_message_seq: subscription.last_message_seq,
+    })
+}

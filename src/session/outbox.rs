@@ -1,0 +1,201 @@
+//! The outgoing queue: numbered entries from which nothing leaves but by acknowledgement, overflow or a cut.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::domain::event::Event;
+use crate::domain::ids::FeedKey;
+use crate::domain::time::UnixMillis;
+
+/// Bounds of one session's queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxLimits {
+    /// Most events.
+    pub events: usize,
+    /// Most bytes of event bodies. (Bodies are shared among sessions; each session counts them in full.)
+    pub bytes: usize,
+}
+
+/// A numbered event.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Rises by exactly 1 from entry to entry.
+    pub number: u64,
+    /// The low watermark of the bus time that its cursor tells.
+    pub watermark: UnixMillis,
+    /// `None` once it was cut: the number stays, so that the chain has no hole.
+    pub event: Option<Arc<Event>>,
+}
+
+/// What happened to an event that was pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It stands in the queue.
+    Queued,
+    /// There is no room, even without what was sent already.
+    Full,
+}
+
+/// A queue of entries with the numbers `floor + 1 ..= last`.
+#[derive(Debug)]
+pub struct Outbox {
+    entries: VecDeque<Entry>,
+    limits: OutboxLimits,
+    /// Everything up to this number is not held any more.
+    floor: u64,
+    /// The watermark of the entry that `floor` numbered.
+    floor_watermark: UnixMillis,
+    /// The highest number that was ever handed to a reader.
+    sent: u64,
+    bytes: usize,
+}
+
+/// A queue that has become empty gives back room above this many slots.
+const RETAINED_SLOTS: usize = 16;
+
+impl Outbox {
+    /// An empty queue whose next number is `last + 1`; `watermark` is what the cursor of `last` told.
+    #[must_use]
+    pub fn new(limits: OutboxLimits, last: u64, watermark: UnixMillis) -> Self {
+        let entries = VecDeque::new();
+        Self { entries, limits, floor: last, floor_watermark: watermark, sent: last, bytes: 0 }
+    }
+
+    /// The number of the newest entry (or of the last one that was ever held).
+    #[must_use]
+    pub fn last(&self) -> u64 {
+        self.floor + self.entries.len() as u64
+    }
+
+    /// Everything up to this number is not held any more.
+    #[must_use]
+    pub fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The highest number that was ever handed to a reader.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many entries no reader has seen yet.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        (self.last() - self.sent) as usize
+    }
+
+    /// Entries held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nothing is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of event bodies held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The watermark of the newest entry.
+    #[must_use]
+    pub fn newest_watermark(&self) -> UnixMillis {
+        self.entries.back().map_or(self.floor_watermark, |entry| entry.watermark)
+    }
+
+    /// The watermark of an entry between `floor` and `last`.
+    #[must_use]
+    pub fn watermark_of(&self, number: u64) -> UnixMillis {
+        let held = number.checked_sub(self.floor + 1).and_then(|index| self.entries.get(index as usize));
+        held.map_or(self.floor_watermark, |entry| entry.watermark)
+    }
+
+    /// Numbers an event and queues it. To make room, the oldest entries that a reader has seen are given up: a cursor
+    /// below [`Self::floor`] is then answered from the log.
+    pub fn push(&mut self, event: Arc<Event>, watermark: UnixMillis) -> Pushed {
+        let size = event.body.len();
+        while self.entries.len() >= self.limits.events || self.bytes + size > self.limits.bytes {
+            if self.floor >= self.sent {
+                // An event larger than the whole bound still passes through an empty queue, alone.
+                if self.entries.is_empty() {
+                    break;
+                }
+                return Pushed::Full;
+            }
+            self.pop_front();
+        }
+        self.push_over_limit(event, watermark);
+        Pushed::Queued
+    }
+
+    /// The same without a look at the bounds: for the few events that must stay together.
+    pub fn push_over_limit(&mut self, event: Arc<Event>, watermark: UnixMillis) {
+        self.bytes += event.body.len();
+        let number = self.last() + 1;
+        self.entries.push_back(Entry { number, watermark, event: Some(event) });
+    }
+
+    /// Takes everything up to `number` off; calls `delivered` with each event.
+    pub fn acknowledge(&mut self, number: u64, mut delivered: impl FnMut(&Event)) {
+        while self.floor < number {
+            let Some(entry) = self.pop_front() else { break };
+            if let Some(event) = &entry.event {
+                delivered(event);
+            }
+        }
+        self.sent = self.sent.max(self.floor);
+        if self.entries.is_empty() {
+            self.entries.shrink_to(RETAINED_SLOTS);
+        }
+    }
+
+    /// The entries after `number`, oldest first.
+    pub fn after(&self, number: u64) -> impl Iterator<Item = &Entry> {
+        let held = number.saturating_sub(self.floor).min(self.entries.len() as u64);
+        self.entries.range(held as usize..)
+    }
+
+    /// Notes that a reader was handed everything up to `number`.
+    pub fn mark_sent(&mut self, number: u64) {
+        debug_assert!(number <= self.last());
+        self.sent = self.sent.max(number);
+    }
+
+    /// Gives up every entry that no reader has seen, newest first: their numbers are free again.
+    pub fn drop_unsent(&mut self, mut dropped: impl FnMut(&Event)) {
+        while self.last() > self.sent {
+            let Some(entry) = self.entries.pop_back() else { break };
+            if let Some(event) = &entry.event {
+                self.bytes -= event.body.len();
+                dropped(event);
+            }
+        }
+        self.entries.shrink_to(RETAINED_SLOTS);
+    }
+
+    /// Takes the events of one feed out; their numbers stay.
+    pub fn cut(&mut self, feed: &FeedKey) {
+        for entry in &mut self.entries {
+            if let Some(event) = entry.event.take_if(|event| event.feed == *feed) {
+                self.bytes -= event.body.len();
+            }
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Entry> {
+        let entry = self.entries.pop_front()?;
+        debug_assert_eq!(entry.number, self.floor + 1, "numbers rise by exactly 1");
+        self.floor = entry.number;
+        self.floor_watermark = entry.watermark;
+        if let Some(event) = &entry.event {
+            self.bytes -= event.body.len();
+        }
+        Some(entry)
+    }
+}

@@ -1,0 +1,137 @@
+//! What a session follows, and how far it has come in each.
+
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
+use super::snapshot::SubscribeOptions;
+use crate::domain::event::LogPosition;
+use crate::domain::ids::FeedKey;
+use crate::domain::time::UnixMillis;
+
+/// Whether a subscription takes what its feed pushes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flow {
+    /// In step with the feed.
+    Live,
+    /// Something must be read from the log first.
+    Behind {
+        /// From where.
+        from: CatchUpFrom,
+        /// Everything of this feed up to this bus time has been numbered: holds the session's watermark back.
+        settled: UnixMillis,
+        /// The newest position that the feed has pushed meanwhile.
+        seen: Option<LogPosition>,
+    },
+}
+
+/// From where a subscription reads the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatchUpFrom {
+    /// After its position.
+    Position,
+    /// After its position, and not older than this bus time: what is older was delivered.
+    Since(UnixMillis),
+}
+
+/// One followed feed.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// The last event that was numbered (or from where on the subscription counts).
+    pub position: LogPosition,
+    /// The last event that was acknowledged.
+    pub delivered: LogPosition,
+    /// `seq` of the last message that was numbered; 0 when none is known.
+    pub last_message_seq: u64,
+    /// `seq` of the last message that was acknowledged.
+    pub delivered_message_seq: u64,
+    /// What it asks for.
+    pub options: SubscribeOptions,
+    /// Whether it is in step.
+    pub flow: Flow,
+}
+
+/// The followed feeds of a session, bounded by whoever inserts.
+#[derive(Debug, Default)]
+pub struct Subscriptions {
+    by_feed: HashMap<FeedKey, Subscription>,
+    behind: usize,
+}
+
+impl Subscriptions {
+    /// How many feeds are followed, the user's own among them.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_feed.len()
+    }
+
+    /// Whether none is followed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_feed.is_empty()
+    }
+
+    /// A followed feed.
+    #[must_use]
+    pub fn find(&self, feed: &FeedKey) -> Option<&Subscription> {
+        self.by_feed.get(feed)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&FeedKey, &Subscription)> {
+        self.by_feed.iter()
+    }
+
+    /// How many are behind.
+    #[must_use]
+    pub fn behind(&self) -> usize {
+        self.behind
+    }
+
+    /// Adds a subscription; one that is there already stays as it is.
+    pub fn insert(&mut self, feed: FeedKey, subscription: Subscription) {
+        if let Entry::Vacant(vacant) = self.by_feed.entry(feed) {
+            self.behind += usize::from(subscription.flow != Flow::Live);
+            vacant.insert(subscription);
+        }
+    }
+
+    /// Ends one.
+    pub fn remove(&mut self, feed: &FeedKey) -> Option<Subscription> {
+        let removed = self.by_feed.remove(feed)?;
+        self.behind -= usize::from(removed.flow != Flow::Live);
+        Some(removed)
+    }
+
+    /// Changes one.
+    pub fn update<R>(&mut self, feed: &FeedKey, change: impl FnOnce(&mut Subscription) -> R) -> Option<R> {
+        let subscription = self.by_feed.get_mut(feed)?;
+        let was_behind = subscription.flow != Flow::Live;
+        let result = change(subscription);
+        let is_behind = subscription.flow != Flow::Live;
+        self.behind = self.behind + usize::from(is_behind) - usize::from(was_behind);
+        Some(result)
+    }
+
+    /// Changes all.
+    pub fn update_all(&mut self, mut change: impl FnMut(&FeedKey, &mut Subscription)) {
+        for (feed, subscription) in &mut self.by_feed {
+            change(feed, subscription);
+        }
+        self.behind = self.by_feed.values().filter(|s| s.flow != Flow::Live).count();
+    }
+
+    /// The lowest bus time up to which every feed that is behind has been numbered.
+    #[must_use]
+    pub fn held_back_to(&self) -> Option<UnixMillis> {
+        if self.behind == 0 {
+            return None;
+        }
+        self.by_feed
+            .values()
+            .filter_map(|subscription| match subscription.flow {
+                Flow::Behind { settled, .. } => Some(settled),
+                Flow::Live => None,
+            })
+            .min()
+    }
+}
