@@ -1,0 +1,5 @@
+//! Implementations of the application's ports.
+
+pub mod auth;
+pub mod clock;
+pub mod crypto;
