@@ -1,0 +1,3 @@
+//! The outside world: inbound adapters serve clients, outbound adapters implement the application's ports.
+
+pub mod inbound;
