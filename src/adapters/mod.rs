@@ -1,3 +1,4 @@
-//! What connects the application to the world.
+//! The outside world: what comes in from clients, what the application's ports reach.
 
+pub mod inbound;
 pub mod outbound;

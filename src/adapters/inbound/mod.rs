@@ -1,0 +1,3 @@
+//! What clients connect to.
+
+pub mod websocket;

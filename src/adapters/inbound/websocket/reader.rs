@@ -1,0 +1,390 @@
+//! Bytes in, messages out: decodes what a client sends, strictly, and assembles fragments (RFC 6455 §5).
+
+use bytes::Bytes;
+
+use super::close::{CloseFrame, MESSAGE_TOO_BIG, POLICY_VIOLATION, UNSUPPORTED_DATA, Violation};
+use super::flood::PingAllowance;
+use super::frame::{Header, Opcode, PartialHeader, unmask};
+use crate::domain::time::Tick;
+
+/// Most fragments that a message may come in.
+pub const MESSAGE_MAX_FRAGMENTS: u8 = 64;
+
+/// What a client has sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Incoming {
+    /// A whole text message, from however many fragments.
+    Text(String),
+    /// A ping with its payload.
+    Ping(Bytes),
+    /// A pong with its payload, asked for or not.
+    Pong(Bytes),
+    /// The last that is heard of this client.
+    Close(CloseFrame),
+}
+
+/// The decoding half of a connection. It holds no buffer while nothing is half received, and never takes memory on the
+/// word of a header: it grows with what has arrived.
+#[derive(Debug)]
+pub struct Decoder {
+    max_message_bytes: u32,
+    header: PartialHeader,
+    frame: Option<Frame>,
+    fragments: u8,
+    /// The text so far, of a message that is still coming.
+    message: Vec<u8>,
+    /// How much of `message` is known to be UTF-8.
+    checked_bytes: usize,
+    /// The payload so far of a control frame, which may come in the middle of a message.
+    control: Vec<u8>,
+    pings: PingAllowance,
+}
+
+/// A frame whose header is here and whose payload isn't, or not all of it.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    opcode: Opcode,
+    fin: bool,
+    mask: [u8; 4],
+    missing_bytes: u32,
+}
+
+impl Decoder {
+    /// A decoder for a fresh connection. The limit counts a message's payload over all of its fragments.
+    #[must_use]
+    pub fn new(max_message_bytes: u32) -> Self {
+        Self {
+            max_message_bytes,
+            header: PartialHeader::default(),
+            frame: None,
+            fragments: 0,
+            message: Vec::new(),
+            checked_bytes: 0,
+            control: Vec::new(),
+            pings: PingAllowance::default(),
+        }
+    }
+
+    /// Takes bytes off the input until one message is complete. `None`: the input is used up.
+    ///
+    /// # Errors
+    /// The rule that was broken. The decoder is of no use afterwards.
+    pub fn decode(&mut self, input: &mut &[u8], now: Tick) -> Result<Option<Incoming>, Violation> {
+        loop {
+            let mut frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => match self.header.read(input)? {
+                    Some(header) => self.begin(header, now)?,
+                    None => return Ok(None),
+                },
+            };
+            self.take_payload(&mut frame, input)?;
+            if frame.missing_bytes > 0 {
+                self.frame = Some(frame);
+                return Ok(None);
+            }
+            if let Some(incoming) = self.finish(frame)? {
+                return Ok(Some(incoming));
+            }
+        }
+    }
+
+    /// Checks what depends on the frames before this one, and all limits: by the claim alone, before any payload.
+    fn begin(&mut self, header: Header, now: Tick) -> Result<Frame, Violation> {
+        let Header { fin, opcode, payload_bytes, mask } = header;
+        let mut before = 0;
+        match opcode {
+            Opcode::Text | Opcode::Binary if self.fragments > 0 => {
+                return Err(Violation::protocol("a new message inside a fragmented one"));
+            }
+            Opcode::Binary => {
+                return Err(Violation {
+                    close_code: UNSUPPORTED_DATA,
+                    reason: "binary messages are not taken",
+                });
+            }
+            Opcode::Continuation if self.fragments == 0 => {
+                return Err(Violation::protocol("a continuation of nothing"));
+            }
+            Opcode::Text | Opcode::Continuation => {
+                if self.fragments == MESSAGE_MAX_FRAGMENTS {
+                    return Err(Violation { close_code: POLICY_VIOLATION, reason: "too many fragments" });
+                }
+                self.fragments += 1;
+                before = self.message.len() as u64;
+            }
+            Opcode::Close if payload_bytes == 1 => return Err(Violation::protocol("half a close code")),
+            Opcode::Ping if !self.pings.take(now) => {
+                return Err(Violation { close_code: POLICY_VIOLATION, reason: "too many pings" });
+            }
+            Opcode::Close | Opcode::Ping | Opcode::Pong => {}
+        }
+        let missing_bytes = match u32::try_from(payload_bytes) {
+            Ok(bytes) if opcode.is_control() => bytes,
+            Ok(bytes) if before + payload_bytes <= u64::from(self.max_message_bytes) => bytes,
+            _ => return Err(Violation { close_code: MESSAGE_TOO_BIG, reason: "a message is too big" }),
+        };
+        Ok(Frame { opcode, fin, mask, missing_bytes })
+    }
+
+    fn take_payload(&mut self, frame: &mut Frame, input: &mut &[u8]) -> Result<(), Violation> {
+        let (taken, rest) = input.split_at(input.len().min(frame.missing_bytes as usize));
+        *input = rest;
+        let payload = if frame.opcode.is_control() { &mut self.control } else { &mut self.message };
+        let start = payload.len();
+        payload.extend_from_slice(taken);
+        unmask(&mut payload[start..], &mut frame.mask);
+        frame.missing_bytes -= taken.len() as u32;
+        let message_goes_on = !frame.opcode.is_control() && (frame.missing_bytes > 0 || !frame.fin);
+        if message_goes_on { self.check_text_so_far() } else { Ok(()) }
+    }
+
+    /// Fails at the first byte that no later one can make good, instead of waiting for the message's end.
+    fn check_text_so_far(&mut self) -> Result<(), Violation> {
+        match std::str::from_utf8(&self.message[self.checked_bytes..]) {
+            Ok(text) => self.checked_bytes += text.len(),
+            Err(error) if error.error_len().is_none() => self.checked_bytes += error.valid_up_to(),
+            Err(_) => return Err(Violation::invalid_text()),
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, frame: Frame) -> Result<Option<Incoming>, Violation> {
+        Ok(Some(match frame.opcode {
+            Opcode::Ping => Incoming::Ping(std::mem::take(&mut self.control).into()),
+            Opcode::Pong => Incoming::Pong(std::mem::take(&mut self.control).into()),
+            Opcode::Close => Incoming::Close(CloseFrame::parse(&std::mem::take(&mut self.control))?),
+            Opcode::Text | Opcode::Binary | Opcode::Continuation => {
+                if !frame.fin {
+                    return Ok(None);
+                }
+                self.fragments = 0;
+                self.checked_bytes = 0;
+                let text = String::from_utf8(std::mem::take(&mut self.message));
+                Incoming::Text(text.map_err(|_| Violation::invalid_text())?)
+            }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::adapters::inbound::websocket::client_frames::{client_frame, raw_frame};
+
+    const LIMIT: u32 = 1_000;
+    const NOW: Tick = Tick(0);
+
+    fn decode_all(decoder: &mut Decoder, bytes: &[u8]) -> Result<Vec<Incoming>, Violation> {
+        let mut input = bytes;
+        let mut all = Vec::new();
+        while let Some(incoming) = decoder.decode(&mut input, NOW)? {
+            all.push(incoming);
+        }
+        assert!(input.is_empty());
+        Ok(all)
+    }
+
+    /// The close code that a byte stream earns, fed byte by byte, and after how many bytes.
+    fn violation(bytes: &[u8]) -> (u16, usize) {
+        let mut decoder = Decoder::new(LIMIT);
+        for (i, byte) in bytes.iter().enumerate() {
+            match decoder.decode(&mut [*byte].as_slice(), NOW) {
+                Ok(_) => {}
+                Err(violation) => return (violation.close_code, i + 1),
+            }
+        }
+        panic!("no violation");
+    }
+
+    fn text(text: &str) -> Incoming {
+        Incoming::Text(text.to_owned())
+    }
+
+    #[test]
+    fn fragments_become_one_message_and_control_frames_may_come_between_them() {
+        let stream = [
+            client_frame(false, Opcode::Text, "gr\u{fc}".as_bytes().split_last().unwrap().1),
+            client_frame(true, Opcode::Ping, b"in between"),
+            client_frame(false, Opcode::Continuation, b""),
+            client_frame(true, Opcode::Pong, b""),
+            client_frame(true, Opcode::Continuation, b"\xbc\xc3\x9fe"),
+            client_frame(true, Opcode::Text, b""),
+            client_frame(true, Opcode::Close, b"\x03\xe8bye"),
+        ];
+        assert_eq!(
+            decode_all(&mut Decoder::new(LIMIT), &stream.concat()).unwrap(),
+            [
+                Incoming::Ping("in between".into()),
+                Incoming::Pong(Bytes::new()),
+                text("grüße"),
+                text(""),
+                Incoming::Close(CloseFrame { code: Some(1000), reason: "bye".into() }),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_broken_rule_has_its_close_code_and_is_seen_at_the_earliest_byte() {
+        let masked = 0x80u8;
+        let begun = client_frame(false, Opcode::Text, b"begun");
+        let claim = |length: u64| [&[0x81, masked | 127][..], &length.to_be_bytes(), &[1, 2, 3, 4]].concat();
+        let cases: Vec<(&str, Vec<u8>, (u16, usize))> = vec![
+            ("not masked", vec![0x81, 5], (1002, 2)),
+            ("RSV1", vec![0xc1, masked], (1002, 2)),
+            ("RSV2", vec![0xa1, masked], (1002, 2)),
+            ("RSV3", vec![0x91, masked], (1002, 2)),
+            ("RSV on a control frame", vec![0xc9, masked], (1002, 2)),
+            ("data opcode 3", vec![0x83, masked], (1002, 2)),
+            ("data opcode 7", vec![0x87, masked], (1002, 2)),
+            ("control opcode 11", vec![0x8b, masked], (1002, 2)),
+            ("control opcode 15", vec![0x8f, masked], (1002, 2)),
+            ("fragmented ping", vec![0x09, masked], (1002, 2)),
+            ("fragmented close", vec![0x08, masked], (1002, 2)),
+            ("ping of 126 bytes", vec![0x89, masked | 126], (1002, 2)),
+            ("close with a 64-bit length", vec![0x88, masked | 127], (1002, 2)),
+            ("125 in 16 bits", vec![0x81, masked | 126, 0, 125, 1, 2, 3, 4], (1002, 8)),
+            ("65,535 in 64 bits", claim(65_535), (1002, 14)),
+            ("highest bit of the length", claim(1 << 63), (1002, 14)),
+            ("2^62 bytes", claim(1 << 62), (1009, 14)),
+            ("2^32 bytes", claim(1 << 32), (1009, 14)),
+            ("one byte over the limit", vec![0x81, masked | 126, 3, 0xe9, 1, 2, 3, 4], (1009, 8)),
+            (
+                "one byte over the limit over all fragments",
+                [&begun[..], &[0x80, masked | 126, 3, 0xe4, 1, 2, 3, 4]].concat(),
+                (1009, begun.len() + 8),
+            ),
+            ("continuation of nothing", vec![0x80, masked, 1, 2, 3, 4], (1002, 6)),
+            ("last continuation of nothing", vec![0x00, masked, 1, 2, 3, 4], (1002, 6)),
+            (
+                "new text inside a message",
+                [&begun[..], &[0x81, masked, 1, 2, 3, 4]].concat(),
+                (1002, begun.len() + 6),
+            ),
+            (
+                "binary inside a message",
+                [&begun[..], &[0x82, masked, 1, 2, 3, 4]].concat(),
+                (1002, begun.len() + 6),
+            ),
+            ("binary", vec![0x82, masked | 5, 1, 2, 3, 4], (1003, 6)),
+            ("a binary fragment", vec![0x02, masked | 5, 1, 2, 3, 4], (1003, 6)),
+            ("half a close code", vec![0x88, masked | 1, 1, 2, 3, 4], (1002, 6)),
+            ("close code 1005", client_frame(true, Opcode::Close, &1005u16.to_be_bytes()), (1002, 8)),
+            ("close reason not UTF-8", client_frame(true, Opcode::Close, b"\x03\xe8\xff"), (1007, 9)),
+            ("not UTF-8", client_frame(true, Opcode::Text, b"ab\xff"), (1007, 9)),
+            ("not UTF-8 in the middle", client_frame(true, Opcode::Text, b"ab\xffcd"), (1007, 9)),
+            ("a surrogate", client_frame(true, Opcode::Text, b"\xed\xa0\x80"), (1007, 8)),
+            ("beyond U+10FFFF", client_frame(true, Opcode::Text, b"\xf4\x90\x80\x80"), (1007, 8)),
+            ("overlong", client_frame(true, Opcode::Text, b"\xc0\xaf"), (1007, 7)),
+            ("ends inside a character", client_frame(true, Opcode::Text, b"\xe2\x82"), (1007, 8)),
+            (
+                "ends inside a character, by an empty fragment",
+                [
+                    client_frame(false, Opcode::Text, b"\xe2\x82"),
+                    client_frame(true, Opcode::Continuation, b""),
+                ]
+                .concat(),
+                (1007, 14),
+            ),
+            (
+                "65 fragments",
+                [
+                    client_frame(false, Opcode::Text, b""),
+                    client_frame(false, Opcode::Continuation, b"").repeat(64),
+                ]
+                .concat(),
+                (1008, 65 * 6),
+            ),
+            ("21 pings at once", client_frame(true, Opcode::Ping, b"").repeat(21), (1008, 21 * 6)),
+        ];
+        for (name, bytes, expected) in cases {
+            assert_eq!(violation(&bytes), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_largest_of_everything_is_taken() {
+        let long = "x".repeat(LIMIT as usize);
+        let stream = [
+            client_frame(true, Opcode::Text, long.as_bytes()),
+            client_frame(true, Opcode::Ping, &[7; 125]),
+            client_frame(false, Opcode::Text, b"1"),
+            client_frame(false, Opcode::Continuation, b"2").repeat(62),
+            client_frame(true, Opcode::Continuation, b"3"),
+        ]
+        .concat();
+        let all = decode_all(&mut Decoder::new(LIMIT), &stream).unwrap();
+        assert_eq!(
+            all,
+            [text(&long), Incoming::Ping(vec![7; 125].into()), text(&format!("1{}3", "2".repeat(62)))]
+        );
+    }
+
+    #[test]
+    fn nothing_is_held_once_a_message_is_complete() {
+        let mut decoder = Decoder::new(LIMIT);
+        let stream =
+            [client_frame(true, Opcode::Text, &[b'x'; 900]), client_frame(true, Opcode::Ping, b"ping")];
+        decode_all(&mut decoder, &stream.concat()).unwrap();
+        assert_eq!((decoder.message.capacity(), decoder.control.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn memory_is_not_taken_on_the_word_of_a_header() {
+        let mut decoder = Decoder::new(u32::MAX);
+        let mut input: &[u8] = &[0x81, 0xff, 0, 0, 0, 0, 0x7f, 0, 0, 0, 1, 2, 3, 4, b'x' ^ 1];
+        assert_eq!(decoder.decode(&mut input, NOW), Ok(None));
+        assert!(decoder.message.capacity() < 64);
+    }
+
+    fn frames() -> impl Strategy<Value = Vec<u8>> {
+        let control = (8u8..=10, proptest::collection::vec(any::<u8>(), 0..20))
+            .prop_map(|(bits, payload)| raw_frame(0x80 | bits, &payload));
+        let whole = "\\PC{0,300}".prop_map(|text| client_frame(true, Opcode::Text, text.as_bytes()));
+        let fragmented = ("\\PC{0,60}", 0usize..60, any::<bool>()).prop_map(|(text, cut, ping)| {
+            let (head, tail) = text.as_bytes().split_at(cut.min(text.len()));
+            let ping = if ping { client_frame(true, Opcode::Ping, b"?") } else { Vec::new() };
+            [client_frame(false, Opcode::Text, head), ping, client_frame(true, Opcode::Continuation, tail)]
+                .concat()
+        });
+        let anything = proptest::collection::vec(any::<u8>(), 0..30);
+        let frame = prop_oneof![4 => whole, 4 => fragmented, 1 => control, 1 => anything];
+        proptest::collection::vec(frame, 0..12).prop_map(|frames| frames.concat())
+    }
+
+    /// Everything that a stream says until it ends or breaks a rule.
+    fn outcome<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Incoming>, Option<u16>) {
+        let mut decoder = Decoder::new(LIMIT);
+        let mut all = Vec::new();
+        for mut piece in pieces {
+            loop {
+                match decoder.decode(&mut piece, NOW) {
+                    Ok(Some(incoming)) => all.push(incoming),
+                    Ok(None) => break,
+                    Err(violation) => return (all, Some(violation.close_code)),
+                }
+            }
+        }
+        (all, None)
+    }
+
+    proptest! {
+        #[test]
+        fn however_the_stream_is_split_the_messages_are_the_same(
+            stream in frames(),
+            sizes in proptest::collection::vec(1usize..40, 1..20),
+        ) {
+            let mut rest = stream.as_slice();
+            let mut sizes = sizes.iter().cycle();
+            let split = outcome(std::iter::from_fn(|| {
+                let (piece, tail) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+                rest = tail;
+                (!piece.is_empty()).then_some(piece)
+            }));
+            prop_assert_eq!(&split, &outcome(std::iter::once(stream.as_slice())));
+            prop_assert_eq!(&split, &outcome(stream.chunks(1)));
+        }
+    }
+}
