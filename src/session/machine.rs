@@ -327,7 +327,7 @@ impl Session {
         self.subscriptions.behind() > 0
             && read
             && self.ended.is_none()
-            && self.outbox.unsent() <= self.config.outbox.events / 2
+            && self.outbox.unread() <= self.config.outbox.events / 2
     }
 
     /// What one feed must read, whoever reads the session.

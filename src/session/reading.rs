@@ -65,6 +65,7 @@ impl Session {
                 (cursor.number, Resume::Rebuilt)
             }
         };
+        self.outbox.begin_reading(number);
         self.readers_seen += 1;
         let reader = ReaderId(self.readers_seen);
         self.attachment = Attachment::Attached(Reader {
@@ -85,6 +86,7 @@ impl Session {
         {
             let last = Some(current.transport);
             self.attachment = Attachment::Detached { since: now, last };
+            self.outbox.end_reading();
             if last != Some(Transport::Poll) {
                 self.ephemerals.clear();
             }
