@@ -165,8 +165,9 @@ impl Session {
     /// What must outlive this node.
     #[must_use]
     pub fn snapshot(&self) -> SessionSnapshot {
-        // Nothing waits to be acknowledged: then every position is a delivered one.
-        let all_delivered = self.outbox.is_empty() && !self.lost_queue;
+        // Nothing waits to be acknowledged, nor was anything given up before it was: then every position is a
+        // delivered one.
+        let all_delivered = self.acknowledged.number == self.outbox.last() && !self.lost_queue;
         let subscriptions = self.subscriptions.iter().map(|(feed, subscription)| {
             let (delivered, seq) = if all_delivered && subscription.flow == Flow::Live {
                 (&subscription.position, subscription.last_message_seq)

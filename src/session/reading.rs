@@ -276,7 +276,9 @@ impl Session {
     }
 
     fn acknowledge_number(&mut self, number: u64) {
-        if number <= self.acknowledged.number && number <= self.outbox.floor() {
+        // Below the floor nothing is held that could be freed, or that could tell what was delivered when.
+        let floor = self.outbox.floor();
+        if number < floor || (number == floor && number <= self.acknowledged.number) {
             return;
         }
         let cursor = self.cursor_at(number);
