@@ -55,6 +55,8 @@ pub struct Session {
     pub(super) acknowledged: Cursor,
     /// The queue is not the one the last cursor was given for: only the logs can tell what comes next.
     pub(super) lost_queue: bool,
+    /// Where the reader stood when a catch-up found the queue full: until it moves on, reading a log is in vain.
+    pub(super) full_at: Option<u64>,
     pub(super) ephemerals: Ephemerals,
     pub(super) subscriptions: Subscriptions,
     pub(super) follow_all: Option<SubscribeOptions>,
@@ -111,6 +113,7 @@ impl Session {
             epoch: first_epoch,
             acknowledged,
             lost_queue: false,
+            full_at: None,
             ephemerals: Ephemerals::default(),
             subscriptions: Subscriptions::default(),
             follow_all: None,
@@ -307,6 +310,7 @@ impl Session {
         let feed = FeedKey::Dialog(dialog.clone());
         let removed = self.subscriptions.remove(&feed)?;
         self.outbox.cut(&feed);
+        self.full_at = None;
         self.ephemerals.cut(&feed);
         Some(removed.options)
     }
@@ -328,6 +332,7 @@ impl Session {
         self.subscriptions.behind() > 0
             && read
             && self.ended.is_none()
+            && self.full_at != Some(self.outbox.read())
             && self.outbox.unread() <= self.config.outbox.events / 2
     }
 

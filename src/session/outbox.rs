@@ -128,19 +128,24 @@ impl Outbox {
     /// Numbers an event and queues it. To make room, the oldest entries that the reader was handed are given up: a cursor
     /// below [`Self::floor`] is then answered from the log.
     pub fn push(&mut self, event: Arc<Event>, watermark: UnixMillis) -> Pushed {
-        let size = event.body.len();
-        while self.entries.len() >= self.limits.events || self.bytes + size > self.limits.bytes {
-            if self.floor >= self.read {
-                // An event larger than the whole bound still passes through an empty queue, alone.
-                if self.entries.is_empty() {
-                    break;
-                }
-                return Pushed::Full;
-            }
-            self.pop_front();
+        if !self.make_room(std::slice::from_ref(&event)) {
+            return Pushed::Full;
         }
         self.push_over_limit(event, watermark);
         Pushed::Queued
+    }
+
+    /// Gives up what the reader was handed, the oldest first, until these events fit. A group that is larger than the
+    /// bounds fits when nothing else waits. Returns whether they fit now.
+    pub fn make_room(&mut self, group: &[Arc<Event>]) -> bool {
+        let size: usize = group.iter().map(|event| event.body.len()).sum();
+        while self.entries.len() + group.len() > self.limits.events || self.bytes + size > self.limits.bytes {
+            if self.floor >= self.read {
+                return self.entries.is_empty();
+            }
+            self.pop_front();
+        }
+        true
     }
 
     /// The same without a look at the bounds: for the few events that must stay together.

@@ -304,6 +304,7 @@ impl Session {
         let regressed = cursor.number < self.acknowledged.number;
         self.epoch = self.epoch.wrapping_add(1).max(1);
         self.lost_queue = false;
+        self.full_at = None;
         self.outbox = Outbox::new(self.config.outbox, cursor.number, cursor.watermark);
         self.acknowledged = Cursor { epoch: self.epoch, ..cursor };
         self.ephemerals.clear();

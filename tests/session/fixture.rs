@@ -8,8 +8,8 @@ use edgeway::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use edgeway::domain::presence::TypingState;
 use edgeway::domain::time::{Tick, UnixMillis};
 use edgeway::session::cursor::Cursor;
-use edgeway::session::intake::CaughtUp;
-use edgeway::session::machine::{Config, Session};
+use edgeway::session::intake::{CaughtUp, Progress};
+use edgeway::session::machine::{CatchUp, Config, Session};
 use edgeway::session::outbox::OutboxLimits;
 use edgeway::session::reader::{
     AttachRefused, AttachRequest, Attached, DrainBudget, Drained, Outgoing, ReaderId, Transport,
@@ -72,29 +72,39 @@ pub(crate) fn follow(session: &mut Session, feed: &FeedKey, offset: u64) {
 pub(crate) fn in_step(session: &mut Session, feed: &FeedKey) {
     let Some(asked) = session.catch_up(feed) else { return };
     let position = asked.position.clone();
-    session.apply(piece(asked, position.offset, vec![], position.offset));
+    apply(session, piece(asked, position.offset, vec![], position.offset));
 }
 
 /// A piece of a log: `events` after `start`, complete at `reached`.
-pub(crate) fn piece(
-    asked: edgeway::session::machine::CatchUp,
-    start: u64,
-    events: Vec<Arc<Event>>,
-    reached: u64,
-) -> CaughtUp {
+pub(crate) fn piece(asked: CatchUp, start: u64, events: Vec<Arc<Event>>, reached: u64) -> CaughtUp {
     CaughtUp { asked, start: at(start), gap: vec![], events, reached: at(reached), complete: true }
 }
 
+/// A gap up to an offset that ends the log, with this many messages that make up for it.
+pub(crate) fn gap_piece(asked: CatchUp, to: u64, restored: u64) -> CaughtUp {
+    let before = asked.position.clone();
+    let of = |kind| Event {
+        feed: asked.feed.clone(),
+        logged: None,
+        kind,
+        body: Bytes::from_static(b"0123456789"),
+    };
+    let gap = of(EventKind::Gap { before: before.clone(), after: at(to) });
+    let messages = (1..=restored).map(|seq| of(EventKind::Restored { before: before.clone(), seq }));
+    let gap = std::iter::once(gap).chain(messages).map(Arc::new).collect();
+    CaughtUp { asked, start: at(to), gap, events: vec![], reached: at(to), complete: true }
+}
+
+pub(crate) fn apply(session: &mut Session, piece: CaughtUp) -> Progress {
+    session.apply(piece, SETTLED).progress
+}
+
 /// Asks for what a feed lacks, and gives it these events, up to the last.
-pub(crate) fn catch_up(
-    session: &mut Session,
-    feed: &FeedKey,
-    events: Vec<Arc<Event>>,
-) -> edgeway::session::intake::Progress {
+pub(crate) fn catch_up(session: &mut Session, feed: &FeedKey, events: Vec<Arc<Event>>) -> Progress {
     let asked = session.catch_up(feed).expect("the feed is behind");
     let start = asked.position.offset;
     let reached = events.last().map_or(start, |event| event.logged.as_ref().unwrap().offset);
-    session.apply(piece(asked, start, events, reached))
+    apply(session, piece(asked, start, events, reached))
 }
 
 pub(crate) fn logged(feed: &FeedKey, offset: u64, kind: EventKind, size: usize) -> Arc<Event> {

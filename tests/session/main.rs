@@ -3,3 +3,5 @@
 mod bounds;
 mod fixture;
 mod resume;
+mod revoke;
+mod watermark;
