@@ -8,7 +8,7 @@ use super::ephemeral::Ephemerals;
 use super::outbox::{Outbox, OutboxLimits};
 use super::reader::{Attachment, Dismissal, Transport};
 use super::snapshot::{SessionSnapshot, SubscribeOptions, SubscriptionSnapshot};
-use super::subscriptions::{CatchUpFrom, Flow, Subscription, Subscriptions};
+use super::subscriptions::{CatchUpFrom, Confirmed, Flow, Subscription, Subscriptions};
 use crate::domain::event::LogPosition;
 use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
 use crate::domain::presence::PresenceState;
@@ -53,6 +53,8 @@ pub struct Session {
     pub(super) outbox: Outbox,
     /// The newest acknowledged place.
     pub(super) acknowledged: Cursor,
+    /// Generation and number that the subscriptions' delivered positions belong to: a cursor below lacks some of it.
+    pub(super) delivered_as_of: (u32, u64),
     /// The queue is not the one the last cursor was given for: only the logs can tell what comes next.
     pub(super) lost_queue: bool,
     /// Where the reader stood when a catch-up found the queue full: until it moves on, reading a log is in vain.
@@ -88,6 +90,8 @@ pub struct CatchUp {
     pub from: CatchUpFrom,
     /// `seq` of the last message the session has; 0 when none is known.
     pub last_message_seq: u64,
+    /// How often the feed was distrusted before: what was read earlier is of no use later.
+    pub doubts: u32,
 }
 
 impl Session {
@@ -112,6 +116,7 @@ impl Session {
             first_epoch,
             epoch: first_epoch,
             acknowledged,
+            delivered_as_of: (first_epoch, 0),
             lost_queue: false,
             full_at: None,
             ephemerals: Ephemerals::default(),
@@ -144,6 +149,7 @@ impl Session {
         );
         session.epoch = acknowledged.epoch;
         session.acknowledged = acknowledged;
+        session.delivered_as_of = (acknowledged.epoch, acknowledged.number);
         session.lost_queue = true;
         session.highest_attach = snapshot.highest_attach;
         session.follow_all = snapshot.follow_all;
@@ -154,6 +160,9 @@ impl Session {
                 last_message_seq: saved.last_message_seq,
                 delivered_message_seq: saved.last_message_seq,
                 options: saved.options,
+                doubts: 0,
+                in_step: saved.in_step,
+                confirmed: saved.confirmed,
                 flow: Flow::Behind {
                     from: CatchUpFrom::Position,
                     settled: acknowledged.watermark,
@@ -182,6 +191,9 @@ impl Session {
                 delivered: delivered.clone(),
                 last_message_seq: seq,
                 options: subscription.options,
+                // A number that was never sent may yet be given to something else.
+                in_step: subscription.in_step.clone().filter(|in_step| in_step.number <= self.outbox.sent()),
+                confirmed: subscription.confirmed.clone(),
             }
         });
         SessionSnapshot {
@@ -270,7 +282,7 @@ impl Session {
     }
 
     /// Follows a feed from a position on. It counts as behind until [`Self::apply`] says that the log has nothing
-    /// newer. A feed that is followed already keeps its position and takes the new options.
+    /// newer. A feed that is followed already keeps its position and takes the new options and confirmation.
     ///
     /// # Errors
     /// [`TooManySubscriptions`]; the user's own feed does not count.
@@ -279,9 +291,14 @@ impl Session {
         feed: &FeedKey,
         options: SubscribeOptions,
         position: LogPosition,
+        confirmed: Confirmed,
         last_message_seq: u64,
     ) -> Result<(), TooManySubscriptions> {
-        if self.subscriptions.update(feed, |known| known.options = options).is_some() {
+        let known = self.subscriptions.update(feed, |known| {
+            known.options = options;
+            known.confirmed = confirmed.clone();
+        });
+        if known.is_some() {
             return Ok(());
         }
         let dialogs = self.subscriptions.len()
@@ -295,6 +312,9 @@ impl Session {
             last_message_seq,
             delivered_message_seq: last_message_seq,
             options,
+            doubts: 0,
+            in_step: None,
+            confirmed,
             flow: Flow::Behind {
                 from: CatchUpFrom::Position,
                 settled: self.outbox.newest_watermark(),
@@ -332,7 +352,7 @@ impl Session {
         self.subscriptions.behind() > 0
             && read
             && self.ended.is_none()
-            && self.full_at != Some(self.outbox.read())
+            && (self.full_at != Some(self.outbox.read()) || self.outbox.unread() == 0)
             && self.outbox.unread() <= self.config.outbox.events / 2
     }
 
@@ -350,5 +370,6 @@ fn catch_up_of(feed: &FeedKey, subscription: &Subscription) -> Option<CatchUp> {
         position: subscription.position.clone(),
         from,
         last_message_seq: subscription.last_message_seq,
+        doubts: subscription.doubts,
     })
 }

@@ -7,12 +7,12 @@ use super::reader::{
     AttachRefused, AttachRequest, Attached, Attachment, Dismissal, DrainBudget, Drained, Outgoing, Reader,
     ReaderId, Resume, Transport,
 };
-use super::subscriptions::{CatchUpFrom, Flow};
+use super::subscriptions::{CLOCKS_APART_MAX, CatchUpFrom, Flow, NOWHERE};
 use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::time::{Tick, UnixMillis};
 
 /// How much further back than a cursor's watermark a rebuild reads: the clocks of the bus's shards differ.
-pub const REBUILD_MARGIN: std::time::Duration = std::time::Duration::from_secs(5);
+pub const REBUILD_MARGIN: std::time::Duration = CLOCKS_APART_MAX;
 /// How far ahead of the bus's clock a cursor's watermark may be before it counts as forged.
 pub const WATERMARK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// How long before its token expires a reader is told.
@@ -285,7 +285,11 @@ impl Session {
         let subscriptions = &mut self.subscriptions;
         self.outbox.acknowledge(number, |event| {
             subscriptions.update(&event.feed, |subscription| {
-                if let Some(position) = position_after(event) {
+                // Nowhere: what was queued before the gap is of a log that is no more.
+                let nowhere = &*subscription.delivered.epoch == NOWHERE;
+                if let Some(position) = position_after(event)
+                    && (!nowhere || event.logged.is_none())
+                {
                     subscription.delivered = position;
                 }
                 if let EventKind::Message { seq, .. } | EventKind::Restored { seq, .. } = event.kind {
@@ -293,6 +297,7 @@ impl Session {
                 }
             });
         });
+        self.delivered_as_of = (self.epoch, number);
         if number >= self.acknowledged.number || self.acknowledged.epoch != self.epoch {
             self.acknowledged = cursor;
         }
@@ -300,25 +305,47 @@ impl Session {
 
     /// Forgets the queue: everything after the cursor is read from the logs again, under a new generation.
     fn rebuild_from(&mut self, cursor: Cursor) {
+        let asked = (cursor.epoch, cursor.number);
         // The client goes back behind what it has acknowledged: then what was delivered says nothing.
-        let regressed = cursor.number < self.acknowledged.number;
+        let regressed = asked < self.delivered_as_of;
+        if regressed {
+            self.delivered_as_of = asked;
+        }
         self.epoch = self.epoch.wrapping_add(1).max(1);
         self.lost_queue = false;
         self.full_at = None;
         self.outbox = Outbox::new(self.config.outbox, cursor.number, cursor.watermark);
         self.acknowledged = Cursor { epoch: self.epoch, ..cursor };
         self.ephemerals.clear();
-        let from = CatchUpFrom::Since(cursor.watermark.minus(REBUILD_MARGIN));
+        let since = CatchUpFrom::Since(cursor.watermark.minus(REBUILD_MARGIN));
         self.subscriptions.update_all(|_, subscription| {
+            subscription.in_step.take_if(|in_step| asked < (in_step.epoch, in_step.number));
             if regressed {
-                subscription.delivered.offset = 0;
+                match &subscription.in_step {
+                    Some(in_step) => subscription.delivered = in_step.position.clone(),
+                    None => subscription.lose_place(),
+                }
                 subscription.delivered_message_seq = 0;
             }
-            subscription.position = subscription.delivered.clone();
+            let (position, from) = match &subscription.in_step {
+                Some(in_step) if is_later(&in_step.position, &subscription.delivered) => {
+                    (&in_step.position, since)
+                }
+                Some(_) => (&subscription.delivered, since),
+                // The cursor's time does not speak of this feed.
+                None => (&subscription.delivered, CatchUpFrom::Position),
+            };
+            subscription.position = position.clone();
             subscription.last_message_seq = subscription.delivered_message_seq;
             subscription.flow = Flow::Behind { from, settled: cursor.watermark, seen: None };
         });
     }
+}
+
+/// Whether a place where the feed was in step is later than one that was delivered. In another epoch it is: a feed that
+/// gets a new log is not in step until that has been told.
+fn is_later(in_step: &LogPosition, delivered: &LogPosition) -> bool {
+    in_step.epoch != delivered.epoch || in_step.offset > delivered.offset
 }
 
 fn position_after(event: &Event) -> Option<LogPosition> {

@@ -1,6 +1,7 @@
 //! What of a session is written down, so that another node (or a later day) can rebuild it from the logs.
 
 use super::cursor::Cursor;
+use super::subscriptions::{Confirmed, InStep};
 use crate::domain::event::LogPosition;
 use crate::domain::ids::{DeviceId, FeedKey, SessionId, UserId};
 
@@ -24,6 +25,10 @@ pub struct SubscriptionSnapshot {
     pub last_message_seq: u64,
     /// What it asks for.
     pub options: SubscribeOptions,
+    /// Since when it is in step; `None` while it was never.
+    pub in_step: Option<InStep>,
+    /// When the membership was last confirmed.
+    pub confirmed: Confirmed,
 }
 
 /// A session as it is written down.

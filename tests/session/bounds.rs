@@ -79,3 +79,17 @@ fn a_group_larger_than_the_bounds_passes_alone() {
     assert_eq!(apply(&mut session, told), Progress::Live);
     assert_eq!(session.outbox().unread(), 10);
 }
+
+#[test]
+fn a_gap_that_was_given_up_does_not_count_the_messages_behind_it_as_known() {
+    let mut session = session(&config(4, 1000), &["d", "other"]);
+    attach(&mut session, None);
+    session.distrust(&feed("d"));
+    let mut told = gap_piece(session.catch_up(&feed("d")).unwrap(), 20, 0);
+    told.events = messages(&feed("d"), 21..=22);
+    told.reached = at(22);
+    assert_eq!(apply(&mut session, told), Progress::Live);
+    push_all(&mut session, &messages(&feed("other"), 1..=2));
+    let again = session.catch_up(&feed("d")).unwrap();
+    assert_eq!((again.position, again.last_message_seq), (at(0), 0), "not 20, as message 21 would say");
+}
