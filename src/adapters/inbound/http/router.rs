@@ -1,0 +1,59 @@
+//! The public paths.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, delete, get, post};
+use http::StatusCode;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::commands::post_commands;
+use super::edge::Edge;
+use super::origin;
+use super::reject::Rejection;
+use super::sessions::{delete_session, issue_ticket};
+use crate::adapters::inbound::poll::poll;
+use crate::adapters::inbound::sse::stream_events;
+use crate::adapters::inbound::ws::open_websocket;
+use crate::domain::error::{ErrorCode, Refusal};
+
+/// The client protocol: everything under `/v1`, and the protocol's 404 and 405 for the rest.
+pub fn protocol(edge: Arc<Edge>) -> Router {
+    let guard = from_fn_with_state(edge.clone(), origin::guard);
+    let v1 = Router::new()
+        // Any method: over HTTP/2 it is CONNECT (RFC 8441 §4), and what is wrong with it is told by the handshake.
+        .route("/ws", any(open_websocket))
+        .route("/sse", get(stream_events))
+        .route("/poll", get(poll))
+        .route("/commands", post(post_commands))
+        .route("/tickets", post(issue_ticket))
+        .route("/sessions/{session}", delete(delete_session))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(guard)
+        .with_state(edge);
+    Router::new().nest("/v1", v1)
+}
+
+/// What every path of a listener shares: unknown paths, wrong methods, and panics that end one request only.
+pub fn finish(router: Router) -> Router {
+    router
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(CatchPanicLayer::custom(panicked))
+}
+
+async fn not_found() -> Rejection {
+    Rejection::of_http(StatusCode::NOT_FOUND, "there is nothing at this path")
+}
+
+async fn method_not_allowed() -> Rejection {
+    Rejection::of_http(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a request handler panicked");
+    Rejection::from(Refusal::new(ErrorCode::Internal, "something went wrong here")).into_response()
+}
