@@ -1,5 +1,7 @@
 //! Edgeway: an edge gateway for chat. (front page to be written)
 
+pub mod adapters;
 pub mod application;
 pub mod domain;
+pub mod proto;
 pub mod session;

@@ -1,0 +1,3 @@
+//! Implementations of the ports, and the carriages that clients come by.
+
+pub mod outbound;
