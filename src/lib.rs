@@ -4,4 +4,5 @@ pub mod adapters;
 pub mod application;
 pub mod domain;
 pub mod proto;
+pub mod reference_store;
 pub mod session;
