@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 
 use super::dialogs::Dialogs;
 use super::failure::Failure;
-use super::members::{Member, MemberRole};
+use super::role::{Member, MemberRole};
 use super::wire;
 use crate::domain::ids::UserId;
 use crate::proto::store::admin::v1 as proto;

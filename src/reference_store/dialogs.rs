@@ -1,7 +1,8 @@
 //! Managing dialogs and members: for the gRPC service, and for whoever has the Store in the same process.
 
 use super::failure::Failure;
-use super::members::{self, Admission, Member, MemberChange, MemberRole};
+use super::members::{self, Admission};
+use super::role::{Member, MemberChange, MemberRole};
 use super::transactions::Transactions;
 use crate::domain::ids::{DialogId, UserId};
 

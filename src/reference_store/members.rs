@@ -1,66 +1,13 @@
 //! Dialogs and who belongs to them: the rules, and the statements that keep them.
 
-use std::sync::Arc;
-
 use rusqlite::{Row, params};
 
 use super::events::{self, Change};
 use super::failure::Failure;
 use super::outbox;
+use super::role::{Member, MemberChange, MemberRole};
 use super::transactions::Transaction;
-use crate::domain::dialog::Role;
 use crate::domain::ids::{DialogId, UserId};
-
-/// Longest role, in bytes.
-pub const ROLE_MAX_BYTES: usize = 64;
-const DEFAULT_ROLE: &str = "member";
-/// The one role that may read but not send.
-const READER_ROLE: &str = "reader";
-
-/// A member's role: a short word that is shown to clients.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberRole(Role);
-
-impl MemberRole {
-    /// Parses a role: empty is the default one.
-    ///
-    /// # Errors
-    /// [`Failure::Invalid`] for what is longer than [`ROLE_MAX_BYTES`] or has other characters than an id.
-    pub fn parse(text: &str) -> Result<Self, Failure> {
-        if text.is_empty() {
-            return Ok(Self::default());
-        }
-        if text.len() > ROLE_MAX_BYTES || UserId::parse(text).is_err() {
-            return Err(Failure::Invalid("a role is at most 64 characters of the same kind as an id"));
-        }
-        Ok(Self(Arc::from(text)))
-    }
-
-    /// The role as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub(super) fn can_write(&self) -> bool {
-        self.as_str() != READER_ROLE
-    }
-}
-
-impl Default for MemberRole {
-    fn default() -> Self {
-        Self(Arc::from(DEFAULT_ROLE))
-    }
-}
-
-/// A member of a dialog.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// Who.
-    pub user_id: UserId,
-    /// In which role.
-    pub role: MemberRole,
-}
 
 /// Who belongs to a dialog that nobody has created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,15 +67,6 @@ pub(super) fn require(
 ) -> Result<(Dialog, Seat), Failure> {
     let (dialog, seat) = look(tx, admission, dialog, user)?.ok_or(Failure::NotFound)?;
     Ok((dialog, seat.ok_or(Failure::NotMember)?))
-}
-
-/// What a change of a membership came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MemberChange {
-    /// Whether there was anything to change.
-    pub changed: bool,
-    /// The membership's version now.
-    pub version: u64,
 }
 
 /// Creates a dialog, or takes over one that has only been seen so far.
@@ -342,19 +280,4 @@ pub(super) fn number(row: &Row<'_>, column: usize) -> Result<u64, Failure> {
 /// A number as SQLite holds it: what is above its largest is above everything that is there, too.
 pub(super) fn sql_number(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_role_is_a_short_word_and_a_reader_can_not_write() {
-        assert_eq!(MemberRole::parse("").unwrap().as_str(), "member");
-        assert!(MemberRole::parse("owner").unwrap().can_write());
-        assert!(!MemberRole::parse("reader").unwrap().can_write());
-        for bad in ["two words", "<b>", &"x".repeat(65)] {
-            assert!(MemberRole::parse(bad).is_err(), "{bad}");
-        }
-    }
 }

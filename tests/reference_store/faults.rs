@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use edgeway::adapters::outbound::store_grpc::breaker;
-use edgeway::adapters::outbound::store_grpc::client::{Config, GrpcMessageStore};
+use edgeway::adapters::outbound::store_grpc::client::GrpcMessageStore;
+use edgeway::adapters::outbound::store_grpc::config::Config;
 use edgeway::adapters::outbound::store_grpc::retry::Deadline;
 use edgeway::application::ports::store::{HistoryRange, MessageStore, StoreError};
 use edgeway::proto::store::v1 as proto;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use edgeway::adapters::outbound::store_grpc::client::{Config as ClientConfig, GrpcMessageStore};
+use edgeway::adapters::outbound::store_grpc::client::GrpcMessageStore;
+use edgeway::adapters::outbound::store_grpc::config::Config as ClientConfig;
 use edgeway::application::ports::bus::{Appended, BusError, EventLog};
 use edgeway::application::ports::clock::Clock;
 use edgeway::application::ports::store::CallContext;
@@ -17,7 +18,7 @@ use edgeway::domain::message::Draft;
 use edgeway::domain::time::{Tick, UnixMillis};
 use edgeway::reference_store::database::Database;
 use edgeway::reference_store::dialogs::Dialogs;
-use edgeway::reference_store::members::{Member, MemberRole};
+use edgeway::reference_store::role::{Member, MemberRole};
 use edgeway::reference_store::server::{Config, ReferenceStore};
 use parking_lot::Mutex;
 use serde_json::Value;

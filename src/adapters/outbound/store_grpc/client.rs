@@ -2,24 +2,22 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::breaker;
+use super::config::{Config, InvalidEndpoint};
 use super::endpoints::{Endpoints, StoreEndpoint};
 use super::mapping::{self, AttemptError};
 use super::metadata::CallMetadata;
-use super::retry::{self, Deadline, Retry};
+use super::retry::{Deadline, Retry};
 use crate::application::ports::clock::Clock;
 use crate::application::ports::store::{
     CallContext, DialogPage, HistoryPage, HistoryRange, MEMBERSHIP_BATCH_MAX, MessageStore, ReadMark, Sent,
@@ -29,92 +27,6 @@ use crate::domain::dialog::Membership;
 use crate::domain::ids::DialogId;
 use crate::domain::message::Draft;
 use crate::proto::store::v1::message_store_client::MessageStoreClient;
-
-/// Where the Store is, and how long it is waited for.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// `http://host:port` or `https://host:port`; calls go to them in turn.
-    pub endpoints: Vec<String>,
-    /// For `https` endpoints.
-    pub tls: Tls,
-    /// `Send`.
-    pub send: Deadline,
-    /// `ReadUpto`.
-    pub read_upto: Deadline,
-    /// `CheckMembership`.
-    pub check_membership: Deadline,
-    /// `GetHistory` and `ListDialogs`.
-    pub list: Deadline,
-    /// Longest TCP (and TLS) connect.
-    pub connect_timeout: Duration,
-    /// How often an HTTP/2 ping asks whether the other side is still there, idle or not.
-    pub keepalive_interval: Duration,
-    /// How long a ping may go unanswered before the connection is given up.
-    pub keepalive_timeout: Duration,
-    /// How often `grpc.health.v1` is asked, and how long an answer may take.
-    pub health_interval: Duration,
-    /// When a call is tried again.
-    pub retry: retry::Config,
-    /// When calls fail at once.
-    pub breaker: breaker::Config,
-}
-
-impl Config {
-    /// The defaults, for one endpoint.
-    #[must_use]
-    pub fn new(endpoint: impl Into<String>) -> Self {
-        // An attempt that hangs leaves time for a second one, on another connection.
-        let two_attempts = |attempt: Duration| Deadline { attempt, total: attempt * 2 };
-        Self {
-            endpoints: vec![endpoint.into()],
-            tls: Tls::default(),
-            send: Deadline { attempt: Duration::from_secs(2), total: Duration::from_secs(5) },
-            read_upto: two_attempts(Duration::from_secs(1)),
-            check_membership: two_attempts(Duration::from_millis(500)),
-            list: two_attempts(Duration::from_millis(1500)),
-            connect_timeout: Duration::from_secs(1),
-            keepalive_interval: Duration::from_secs(10),
-            keepalive_timeout: Duration::from_secs(5),
-            health_interval: Duration::from_secs(1),
-            retry: retry::Config::default(),
-            breaker: breaker::Config::default(),
-        }
-    }
-}
-
-/// How an `https` endpoint is believed, and how the gateway proves itself to it.
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    /// Certificate authorities, PEM; without them those of the system.
-    pub ca_pem: Option<String>,
-    /// The name in the Store's certificate, if it isn't the endpoint's host.
-    pub server_name: Option<String>,
-    /// The gateway's own certificate.
-    pub identity: Option<TlsIdentity>,
-}
-
-/// A certificate and its key.
-#[derive(Debug, Clone)]
-pub struct TlsIdentity {
-    /// Certificate chain, PEM.
-    pub cert_pem: String,
-    /// Private key, PEM.
-    pub key_pem: SecretString,
-}
-
-/// The configuration names no endpoint that could be called.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidEndpoint {
-    /// There is none at all.
-    #[error("store.endpoint is missing")]
-    Missing,
-    /// It is not `http://host:port` or `https://host:port`.
-    #[error("store.endpoint is not an http or https URL with a host")]
-    Url,
-    /// Certificates or key are not usable.
-    #[error("store.tls is not usable: {0}")]
-    Tls(#[source] tonic::transport::Error),
-}
 
 /// The message store behind gRPC.
 pub struct GrpcMessageStore {
@@ -133,7 +45,7 @@ impl GrpcMessageStore {
         let channels = config
             .endpoints
             .iter()
-            .map(|endpoint| Ok(transport(endpoint, &config)?.connect_lazy()))
+            .map(|endpoint| Ok(config.transport(endpoint)?.connect_lazy()))
             .collect::<Result<Vec<_>, InvalidEndpoint>>()?;
         let endpoints = Endpoints::new(channels, clock.clone()).ok_or(InvalidEndpoint::Missing)?;
         let retry = Retry::new(config.retry.clone(), config.breaker.clone(), clock);
@@ -250,39 +162,6 @@ fn report(method: &'static str, request_id: &str, status: &Status) {
     }
 }
 
-fn transport(url: &str, config: &Config) -> Result<Endpoint, InvalidEndpoint> {
-    let uri: http::Uri = url.parse().map_err(|_| InvalidEndpoint::Url)?;
-    let secure = match uri.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
-        _ => return Err(InvalidEndpoint::Url),
-    };
-    if uri.host().is_none_or(str::is_empty) {
-        return Err(InvalidEndpoint::Url);
-    }
-    let endpoint = Endpoint::from(uri)
-        .connect_timeout(config.connect_timeout)
-        .tcp_nodelay(true)
-        .tcp_keepalive(Some(config.keepalive_interval))
-        .http2_keep_alive_interval(config.keepalive_interval)
-        .keep_alive_timeout(config.keepalive_timeout)
-        .keep_alive_while_idle(true);
-    if !secure {
-        return Ok(endpoint);
-    }
-    let mut tls = match &config.tls.ca_pem {
-        Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
-        None => ClientTlsConfig::new().with_native_roots(),
-    };
-    if let Some(name) = &config.tls.server_name {
-        tls = tls.domain_name(name);
-    }
-    if let Some(identity) = &config.tls.identity {
-        tls = tls.identity(Identity::from_pem(&identity.cert_pem, identity.key_pem.expose_secret()));
-    }
-    endpoint.tls_config(tls).map_err(InvalidEndpoint::Tls)
-}
-
 /// Answers what the Store said, or that it broke the contract.
 fn mapped<T>(method: &'static str, answer: Result<T, mapping::Unmappable>) -> Result<T, StoreError> {
     answer.map_err(|broken| {
@@ -356,40 +235,5 @@ impl MessageStore for GrpcMessageStore {
         };
         let answer = self.call("ListDialogs", self.config.list, call, query, rpc).await?;
         mapped("ListDialogs", mapping::dialog_page(answer))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::time::{Tick, UnixMillis};
-
-    struct StillClock;
-
-    impl Clock for StillClock {
-        fn tick(&self) -> Tick {
-            Tick(0)
-        }
-
-        fn unix(&self) -> UnixMillis {
-            UnixMillis(0)
-        }
-    }
-
-    #[tokio::test]
-    async fn only_http_urls_with_a_host_are_endpoints() {
-        for bad in ["", "store:50051", "/store", "unix:///tmp/store", "redis://store:1"] {
-            let outcome = GrpcMessageStore::connect_lazy(Config::new(bad), Arc::new(StillClock));
-            assert!(matches!(outcome, Err(InvalidEndpoint::Url)), "{bad}");
-        }
-        let none = Config { endpoints: vec![], ..Config::new("") };
-        let outcome = GrpcMessageStore::connect_lazy(none, Arc::new(StillClock));
-        assert!(matches!(outcome, Err(InvalidEndpoint::Missing)));
-        for good in ["http://store:50051", "http://[::1]:1", "https://store"] {
-            assert!(
-                GrpcMessageStore::connect_lazy(Config::new(good), Arc::new(StillClock)).is_ok(),
-                "{good}"
-            );
-        }
     }
 }

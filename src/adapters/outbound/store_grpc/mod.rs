@@ -2,6 +2,7 @@
 
 pub mod breaker;
 pub mod client;
+pub mod config;
 mod endpoints;
 mod mapping;
 mod metadata;
