@@ -3,4 +3,6 @@
 pub mod adapters;
 pub mod application;
 pub mod domain;
+pub mod proto;
+pub mod reference_store;
 pub mod session;
