@@ -1,0 +1,3 @@
+//! What connects the application to the world.
+
+pub mod outbound;

@@ -1,0 +1,3 @@
+//! Implementations of the application's ports.
+
+pub mod memory;
