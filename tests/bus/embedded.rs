@@ -165,7 +165,8 @@ struct Restless {
 impl LiveSink for Restless {
     fn live(&self, payload: LivePayload) {
         self.heard.live(payload);
-        if let Some(bus) = self.bus.lock().take() {
+        let bus = self.bus.lock().take();
+        if let Some(bus) = bus {
             let appended = bus.append(&feed(), "from within", Bytes::new()).now_or_never();
             assert_eq!(appended.unwrap().unwrap().position.offset, 2);
         } else {

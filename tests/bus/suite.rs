@@ -143,12 +143,17 @@ pub(crate) async fn a_log_is_read_from_an_offset(under_test: &impl BusUnderTest)
     for n in 1..=10 {
         append(under_test, &feed, n).await;
     }
-    for (after, limit, expected) in
-        [(0, 100, 1..=10), (0, 3, 1..=3), (4, 3, 5..=7), (9, 3, 10..=10), (10, 3, 11..=10), (99, 3, 11..=10)]
-    {
+    for (after, limit, expected) in [
+        (0, 100, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10][..]),
+        (0, 3, &[1, 2, 3]),
+        (4, 3, &[5, 6, 7]),
+        (9, 3, &[10]),
+        (10, 3, &[]),
+        (99, 3, &[]),
+    ] {
         let slice = read(under_test, &feed, ReadFrom::AfterOffset(after), limit).await;
         assert_eq!((slice.head.offset, slice.first_offset), (10, 1));
-        assert_eq!(offsets(&slice.entries), expected.collect::<Vec<u64>>(), "after {after}, {limit}");
+        assert_eq!(offsets(&slice.entries), expected, "after {after}, {limit}");
     }
     let last = read(under_test, &feed, ReadFrom::AfterOffset(9), 1).await;
     assert_eq!(last.entries[0].json, event(10));
@@ -178,9 +183,9 @@ pub(crate) async fn the_newest_entries_are_read(under_test: &impl BusUnderTest) 
     for n in 1..=5 {
         append(under_test, &feed, n).await;
     }
-    for (limit, expected) in [(0, 6..=5), (2, 4..=5), (5, 1..=5), (100, 1..=5)] {
+    for (limit, expected) in [(0, &[][..]), (2, &[4, 5]), (5, &[1, 2, 3, 4, 5]), (100, &[1, 2, 3, 4, 5])] {
         let slice = read(under_test, &feed, ReadFrom::Newest, limit).await;
-        assert_eq!(offsets(&slice.entries), expected.collect::<Vec<u64>>(), "{limit}");
+        assert_eq!(offsets(&slice.entries), expected, "{limit}");
         assert_eq!((slice.head.offset, slice.first_offset), (5, 1));
     }
 }
