@@ -1,5 +1,6 @@
 //! Edgeway: an edge gateway for chat. (front page to be written)
 
+pub mod adapters;
 pub mod application;
 pub mod domain;
 pub mod session;

@@ -1,0 +1,3 @@
+//! What clients and operators reach.
+
+pub mod listener;
