@@ -2,5 +2,6 @@
 
 pub mod adapters;
 pub mod application;
+pub mod config;
 pub mod domain;
 pub mod session;
