@@ -2,6 +2,7 @@
 
 pub mod adapters;
 pub mod application;
+pub mod config;
 pub mod domain;
 pub mod proto;
 pub mod reference_store;

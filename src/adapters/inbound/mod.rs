@@ -1,6 +1,7 @@
 //! What clients connect to: one thin adapter per transport over the same session core, and the wire they share.
 
 pub mod http;
+pub mod listener;
 pub mod poll;
 pub mod sse;
 pub mod websocket;

@@ -115,6 +115,13 @@ impl EventBus for MemoryBus {
         Ok(self.feeds.with(feed, self.time(), |feed| feed.log.read(from, limit)))
     }
 
+    async fn heads(&self, feeds: &[FeedKey]) -> Result<Vec<LogPosition>, BusError> {
+        self.up()?;
+        let now = self.time();
+        let head = |feed| self.feeds.with(feed, now, |feed| feed.log.read(ReadFrom::Newest, 0).head);
+        Ok(feeds.iter().map(head).collect())
+    }
+
     async fn publish_ephemeral(&self, feed: &FeedKey, json: Bytes) -> Result<(), BusError> {
         self.up()?;
         if json.len() > EVENT_MAX_BYTES {
