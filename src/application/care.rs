@@ -212,6 +212,16 @@ impl Gateway {
         }
     }
 
+    /// The node is going: every reader is sent away, to come back at some time within `spread`; every session is
+    /// written down.
+    pub async fn send_everybody_away(&self, spread: Duration) {
+        for session in self.sessions.all() {
+            let reconnect_after = spread.mul_f64(fastrand::f64());
+            session.with(|machine| machine.dismiss(Dismissal::Draining { reconnect_after }));
+            self.save_record(&session).await;
+        }
+    }
+
     /// Writes down what must outlive this node.
     pub(super) async fn save_record(&self, session: &Arc<LiveSession>) {
         let (snapshot, live) = session.peek(|machine| (machine.snapshot(), machine.ended().is_none()));

@@ -6,6 +6,7 @@
 //!
 //! - [`raw`]: every key with its default, as written down.
 //! - [`settings`]: what the program works with once all is valid; `validate` leads from the one to the other.
+//! - [`parts`]: what each part of the program gets of it.
 //! - `load`: file, environment and defaults, one over the other; `file`, `env` and `schema` are its parts.
 //! - [`error`]: what is wrong, and where; `locate` finds the line, `nearest` the key that was meant.
 //! - `text`: what URLs, origins and names must look like.
@@ -19,6 +20,7 @@ mod file;
 mod load;
 mod locate;
 mod nearest;
+pub mod parts;
 pub mod raw;
 pub mod redact;
 mod schema;

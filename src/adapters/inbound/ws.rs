@@ -15,6 +15,7 @@ use super::http::attach_query::AttachQuery;
 use super::http::credentials::Credentials;
 use super::http::edge::Edge;
 use super::http::reject::Rejection;
+use super::listener::slot::ConnectionSlot;
 use super::websocket::handshake;
 use super::websocket::reader::Incoming;
 use super::websocket::socket::{Event, SocketError, WebSocket};
@@ -67,6 +68,8 @@ pub async fn open_websocket(
     })?;
     let query = axum::extract::Query::try_from_uri(request.uri()).map(|query| query.0);
     let headers = request.headers().clone();
+    // The connection counts until it ends here, not until HTTP lets go of it.
+    let slot = request.extensions().get::<ConnectionSlot>().cloned();
     let (head, ()) = accepted.response.into_parts();
     let tasks = edge.tasks.clone();
     tasks.spawn(async move {
@@ -74,6 +77,7 @@ pub async fn open_websocket(
         let socket: Socket = WebSocket::from_upgraded(upgraded, edge.config.ws_frame_bytes);
         let query = query.map_err(|_| Refusal::new(ErrorCode::BadRequest, "the query can't be read"));
         serve(edge, socket, query, headers).await;
+        drop(slot);
     });
     Ok(Response::from_parts(head, axum::body::Body::empty()))
 }

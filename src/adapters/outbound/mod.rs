@@ -5,3 +5,4 @@ pub mod clock;
 pub mod crypto;
 pub mod memory;
 pub mod store_grpc;
+pub mod telemetry;
