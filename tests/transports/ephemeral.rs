@@ -57,11 +57,13 @@ async fn typing_is_passed_on_once_in_three_seconds(on: Transport) {
         writer.ok(typing(&dialog, "started")).await;
         second.ok(typing(&dialog, "started")).await;
     }
+    // Ephemeral events keep no order with the others: the one that passes is waited for, then none may follow.
+    reader.event_of("typing").await;
     reader.say(&dialog, "marker").await;
     let at_most = 1 + began.elapsed().as_secs() / EVERY_SECONDS;
     let events = reader.events_until("marker").await;
-    let started = events.iter().filter(|e| e["type"] == "typing" && e["state"] == "started").count() as u64;
-    assert!((1..=at_most).contains(&started), "{started} of at most {at_most} passed: {events:?}");
+    let further = events.iter().filter(|e| e["type"] == "typing" && e["state"] == "started").count() as u64;
+    assert!(further < at_most, "{further} more than the first, of at most {at_most}: {events:?}");
 }
 
 async fn typing_is_not_heard_where_it_was_not_wanted(on: Transport) {

@@ -343,7 +343,7 @@ async fn a_frame_that_is_no_good_is_closed_with_its_code() {
         let user = alice.stage().user("wild").await;
         let mut connection = upgraded(&user).await;
         connection.write(&bytes).await;
-        let code = connection.close_code(PATIENCE).await;
+        let code = connection.close_code(what, PATIENCE).await;
         assert!(
             code.is_some_and(|code| expected.contains(&code)),
             "{what} should be closed with {expected:?}, not {code:?}"
@@ -374,7 +374,7 @@ async fn a_flood_of_pings_is_closed() {
     // As fast as they are taken: whatever "for long" is, this is above it. A write that fails has been closed already.
     let flood = client_frame(OPCODE_PING, b"").repeat(PINGS);
     connection.write_if_open(&flood).await;
-    assert_eq!(connection.close_code(PATIENCE).await, Some(1008));
+    assert_eq!(connection.close_code("a flood of pings", PATIENCE).await, Some(1008));
 }
 
 async fn the_server_pings() {
@@ -394,5 +394,5 @@ async fn whoever_never_answers_a_ping_is_closed() {
     const PATIENCE: Duration = Duration::from_secs(30);
     let alice = Stage::with(SETTINGS).user("alice").await;
     let mut connection = upgraded(&alice).await;
-    assert_eq!(connection.close_code(PATIENCE).await, Some(4104));
+    assert_eq!(connection.close_code("silence", PATIENCE).await, Some(4104));
 }

@@ -118,7 +118,7 @@ impl RawConnection {
 
     /// Reads WebSocket frames until the close frame and gives its code; text and control frames are passed over, and
     /// nothing is ever answered. `None` if the connection ends without one.
-    pub(crate) async fn close_code(&mut self, patience: Duration) -> Option<u16> {
+    pub(crate) async fn close_code(&mut self, what: &str, patience: Duration) -> Option<u16> {
         let reading = async {
             loop {
                 let (opcode, payload) = self.server_frame().await?;
@@ -129,7 +129,7 @@ impl RawConnection {
         };
         tokio::time::timeout(patience, reading)
             .await
-            .unwrap_or_else(|_| panic!("waited {} s for a close frame", patience.as_secs()))
+            .unwrap_or_else(|_| panic!("waited {} s for the close frame after {what}", patience.as_secs()))
     }
 
     /// One unmasked frame (RFC 6455 §5.2).

@@ -38,7 +38,10 @@ const BASE: [(&str, &str); 4] = [
 /// Settings on top of [`BASE`], as environment variables.
 pub(crate) type Settings = &'static [(&'static str, &'static str)];
 
-static RUNNING: Mutex<Option<HashMap<Settings, Arc<Server>>>> = Mutex::new(None);
+/// Servers that were started, or why they could not be: a second attempt would take as long and end the same.
+static RUNNING: Mutex<Option<Started>> = Mutex::new(None);
+
+type Started = HashMap<Settings, Result<Arc<Server>, String>>;
 
 /// One running `edgeway dev`.
 #[derive(Debug)]
@@ -54,7 +57,8 @@ impl Server {
     pub(crate) fn with(settings: Settings) -> Arc<Self> {
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
         let running = running.get_or_insert_default();
-        Arc::clone(running.entry(settings).or_insert_with(|| Arc::new(Self::start(settings))))
+        let server = running.entry(settings).or_insert_with(|| Self::start(settings).map(Arc::new)).clone();
+        server.unwrap_or_else(|failure| panic!("{failure}"))
     }
 
     /// Host and port of the public listener.
@@ -62,7 +66,7 @@ impl Server {
         self.address
     }
 
-    fn start(settings: Settings) -> Self {
+    fn start(settings: Settings) -> Result<Self, String> {
         let directory = fresh_directory();
         let log = |name: &str| {
             OpenOptions::new()
@@ -98,12 +102,14 @@ impl Server {
         let Ok(address) = address.recv_timeout(Duration::from_secs(START_SECONDS)) else {
             let log = log_tail(&directory);
             drop(watchdog.stdin.take());
-            panic!(
+            // It ends with its standard input; how is of no interest.
+            let _ = watchdog.wait();
+            return Err(format!(
                 "`edgeway dev --listen 127.0.0.1:0` with {settings:?} exited, or printed no http://127.0.0.1:PORT \
                  within {START_SECONDS} s.\n{log}"
-            );
+            ));
         };
-        Self { address, directory, _watchdog: watchdog }
+        Ok(Self { address, directory, _watchdog: watchdog })
     }
 }
 
@@ -146,7 +152,9 @@ fn listening_address(line: &str) -> Option<SocketAddr> {
 pub(crate) fn log_tails() -> String {
     let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut text = String::new();
-    for (settings, server) in running.iter().flatten() {
+    let started =
+        running.iter().flatten().filter_map(|(settings, server)| Some((settings, server.as_ref().ok()?)));
+    for (settings, server) in started {
         let _ = writeln!(text, "server {} with {settings:?}:", server.address);
         text.push_str(&log_tail(&server.directory));
     }
