@@ -225,6 +225,7 @@ impl Gateway {
         async move {
             let name = command.name();
             let mut turn = turn;
+            gateway.admit(&session, &command)?;
             if let Some(turn) = turn.as_mut() {
                 turn.wait().await;
             }
@@ -234,6 +235,19 @@ impl Gateway {
             gateway.ports.telemetry.record(Occurrence::Command(name, code));
             result
         }
+    }
+
+    /// Whether the session may ask for this now.
+    fn admit(&self, session: &Arc<LiveSession>, command: &Command) -> Result<(), Refusal> {
+        let now = self.ports.clock.tick();
+        let mut passed = session.meters.commands.pass(self.config.commands_rate, now);
+        if passed.is_ok() && matches!(command, Command::Send(_)) {
+            passed = session.meters.sends.pass(self.config.sends_rate, now);
+        }
+        passed.map_err(|after| {
+            self.ports.telemetry.record(Occurrence::Command(command.name(), Some(ErrorCode::RateLimited)));
+            Refusal::new(ErrorCode::RateLimited, "too many commands at once").retry_after(after)
+        })
     }
 
     async fn carry_out_in_turn(

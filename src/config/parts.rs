@@ -13,6 +13,7 @@ use crate::adapters::outbound::memory::{records, throttle};
 use crate::adapters::outbound::store_grpc::config as store_grpc;
 use crate::adapters::outbound::store_grpc::retry::Deadline;
 use crate::application::gateway;
+use crate::application::limits::Rate;
 use crate::session::machine;
 use crate::session::outbox::OutboxLimits;
 
@@ -48,6 +49,8 @@ impl Settings {
             typing_expires: TYPING_EXPIRES,
             typing_max_members: self.limits.typing_max_members.into(),
             presence_max_members: self.limits.presence_max_members.into(),
+            commands_rate: Rate { per_second: self.limits.commands_per_second },
+            sends_rate: Rate { per_second: self.limits.sends_per_second },
             send_patience: self.store.send_timeout,
         }
     }

@@ -179,7 +179,7 @@ async fn more_than_a_queue_holds_is_not_lost(on: Transport) {
 }
 
 async fn a_resume_after_the_window_is_rebuilt_and_loses_nothing(on: Transport) {
-    const SETTINGS: Settings = &[("EDGEWAY__SESSION__RESUME_WINDOW", "300ms")];
+    const SETTINGS: Settings = &[("EDGEWAY__SESSION__RESUME_WINDOW", "1s")];
     /// Longer and longer absences, until one was longer than the window.
     const ABSENCES_MS: [u64; 5] = [500, 1_000, 2_000, 4_000, 8_000];
     let (mut client, mut writer, dialog) = pair(on, &Stage::with(SETTINGS)).await;

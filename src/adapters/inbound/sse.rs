@@ -118,7 +118,8 @@ struct EventStream {
     reading: Reading,
     /// Written and not yet taken.
     opening: Option<Vec<u8>>,
-    heartbeat: Pin<Box<Sleep>>,
+    timer: Pin<Box<Sleep>>,
+    heartbeat_at: Instant,
     rotate_at: Instant,
     written_bytes: usize,
     ended: bool,
@@ -133,12 +134,14 @@ impl EventStream {
             edge: edge.clone(),
             reading,
             opening: None,
-            heartbeat: Box::pin(sleep_until(now + edge.config.sse_heartbeat)),
+            timer: Box::pin(sleep_until(now)),
+            heartbeat_at: now + edge.config.sse_heartbeat,
             rotate_at: now + rotate,
             written_bytes: 0,
             ended: false,
         };
         stream.opening = Some(stream.opening_bytes(identity));
+        stream.set_timer();
         stream
     }
 
@@ -226,18 +229,23 @@ impl EventStream {
                 }
                 return Poll::Ready(out);
             }
-            std::task::ready!(self.heartbeat.as_mut().poll(cx));
+            std::task::ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
-            let next = now + self.edge.config.sse_heartbeat;
-            self.heartbeat.as_mut().reset(next);
             let mut out = Vec::new();
             if now >= self.rotate_at {
                 self.rotate(&mut out);
             } else {
                 write_data(HEARTBEAT_JSON, &mut out);
+                self.heartbeat_at = now + self.edge.config.sse_heartbeat;
+                self.set_timer();
             }
             return Poll::Ready(out);
         }
+    }
+
+    fn set_timer(&mut self) {
+        let next = self.heartbeat_at.min(self.rotate_at);
+        self.timer.as_mut().reset(next);
     }
 
     fn rotate(&mut self, out: &mut Vec<u8>) {

@@ -9,12 +9,15 @@ use parking_lot::Mutex;
 
 use super::lanes::Lanes;
 use crate::application::feed::registry::Membership;
+use crate::application::limits::Meter;
 use crate::domain::event::Event;
 use crate::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use crate::domain::time::{Tick, UnixMillis};
 use crate::session::intake::Intake;
 use crate::session::machine::Session;
-use crate::session::reader::{DrainBudget, Drained, Outgoing, ReaderId};
+use crate::session::reader::{
+    AttachRefused, AttachRequest, Attached, DrainBudget, Drained, Outgoing, ReaderId,
+};
 
 /// Something that has come up in a session and must be done outside its lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,15 @@ pub enum Chore {
     Recheck,
 }
 
+/// What a session has used up of its rates.
+#[derive(Debug, Default)]
+pub struct Meters {
+    /// Commands of any kind.
+    pub commands: Meter,
+    /// Messages.
+    pub sends: Meter,
+}
+
 /// A session, shared by the feeds that push into it and the transport that reads it.
 pub struct LiveSession {
     id: SessionId,
@@ -34,6 +46,8 @@ pub struct LiveSession {
     inner: Mutex<Inner>,
     /// Orders sends by dialog.
     pub lanes: Arc<Lanes>,
+    /// What it has used up of its rates.
+    pub meters: Meters,
     /// Held while a batch of commands is worked off.
     pub batch: tokio::sync::Mutex<()>,
     cared_for: AtomicBool,
@@ -85,6 +99,7 @@ impl LiveSession {
             user_id: machine.user_id().clone(),
             inner: Mutex::new(Inner { machine, waker: None, feeds: HashMap::new(), chores: Vec::new() }),
             lanes: Arc::default(),
+            meters: Meters::default(),
             batch: tokio::sync::Mutex::new(()),
             cared_for: AtomicBool::new(false),
             alarm: AtomicU64::new(u64::MAX),
@@ -128,6 +143,28 @@ impl LiveSession {
             waker.wake();
         }
         (result, needs_care)
+    }
+
+    /// Makes the asker the one reader; the one that waits is woken to hear that it is not any more. Also says whether
+    /// the session was here before.
+    ///
+    /// # Errors
+    /// [`AttachRefused`]; session and live reader are unharmed.
+    pub fn attach(
+        &self,
+        request: &AttachRequest,
+        now_bus: UnixMillis,
+    ) -> Result<(Attached, bool), AttachRefused> {
+        let (attached, waker) = {
+            let mut inner = self.inner.lock();
+            let was_here = inner.machine.is_here();
+            let attached = inner.machine.attach(request, now_bus)?;
+            ((attached, was_here), inner.waker.take())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(attached)
     }
 
     /// Takes an event from a feed.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
-use http::StatusCode;
+use http::header::HOST;
+use http::{StatusCode, Version};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::commands::post_commands;
@@ -18,6 +20,9 @@ use crate::adapters::inbound::poll::poll;
 use crate::adapters::inbound::sse::stream_events;
 use crate::adapters::inbound::ws::open_websocket;
 use crate::domain::error::{ErrorCode, Refusal};
+
+/// Longest path and query, in bytes: a token of 8 KiB still fits.
+pub const URI_MAX_BYTES: usize = 12 * 1024;
 
 /// The client protocol: everything under `/v1`, and the protocol's 404 and 405 for the rest.
 pub fn protocol(edge: Arc<Edge>) -> Router {
@@ -42,7 +47,21 @@ pub fn finish(router: Router) -> Router {
     router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
+        .layer(from_fn(require_sound_target))
         .layer(CatchPanicLayer::custom(panicked))
+}
+
+/// A request line that is too long (RFC 9110 §15.5.15), or a request without `Host` (RFC 9112 §3.2).
+async fn require_sound_target(request: Request, next: Next) -> Response {
+    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX_BYTES) {
+        return Rejection::of_http(StatusCode::URI_TOO_LONG, "the request's target is too long")
+            .into_response();
+    }
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if request.version() == Version::HTTP_11 && hosts != 1 {
+        return Rejection::of_http(StatusCode::BAD_REQUEST, "the request needs one Host").into_response();
+    }
+    next.run(request).await
 }
 
 async fn not_found() -> Rejection {
