@@ -117,7 +117,7 @@ impl Gateway {
                     self.leave_dialog(session, dialog, None).await;
                     true
                 }
-                Chore::Follow(dialog) => self.follow_joined(session, dialog).await,
+                Chore::Follow(dialog, at) => self.follow_joined(session, dialog, *at).await,
                 Chore::Recheck => self.recheck_memberships(session).await,
             };
             if !kept {

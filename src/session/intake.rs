@@ -26,8 +26,8 @@ pub enum Intake {
     },
     /// The user has left this dialog: the subscription has ended.
     Revoked(DialogId),
-    /// The user has joined this dialog.
-    Joined(DialogId),
+    /// The user has joined this dialog, at this bus time.
+    Joined(DialogId, UnixMillis),
     /// The session has ended.
     Ended,
 }
@@ -206,7 +206,7 @@ impl Session {
             EventKind::Message { sender, .. } => self.ephemerals.end_typing(&event.feed, sender),
             EventKind::Membership { dialog, user, change } if *user == self.user_id => match change {
                 MembershipChange::Removed => return self.revoke(dialog.clone()),
-                MembershipChange::Added => return Intake::Joined(dialog.clone()),
+                MembershipChange::Added => return Intake::Joined(dialog.clone(), logged.at),
             },
             _ => {}
         }

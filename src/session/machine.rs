@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::Cursor;
+use super::delivered::{message_seq, position_after};
 use super::ephemeral::Ephemerals;
 use super::outbox::{Outbox, OutboxLimits};
 use super::reader::{Attachment, Dismissal, Transport};
-use super::snapshot::{SessionSnapshot, SubscribeOptions, SubscriptionSnapshot};
+use super::snapshot::{SentSnapshot, SessionSnapshot, SubscribeOptions, SubscriptionSnapshot};
 use super::subscriptions::{CatchUpFrom, Flow, Subscription, Subscriptions};
 use crate::domain::event::LogPosition;
 use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
@@ -55,6 +56,8 @@ pub struct Session {
     pub(super) acknowledged: Cursor,
     /// The queue is not the one the last cursor was given for: only the logs can tell what comes next.
     pub(super) lost_queue: bool,
+    /// What the lost queue had handed out after the acknowledged place.
+    pub(super) sent_before: Vec<SentSnapshot>,
     pub(super) ephemerals: Ephemerals,
     pub(super) subscriptions: Subscriptions,
     pub(super) follow_all: Option<SubscribeOptions>,
@@ -111,6 +114,7 @@ impl Session {
             epoch: first_epoch,
             acknowledged,
             lost_queue: false,
+            sent_before: Vec::new(),
             ephemerals: Ephemerals::default(),
             subscriptions: Subscriptions::default(),
             follow_all: None,
@@ -142,6 +146,7 @@ impl Session {
         session.epoch = acknowledged.epoch;
         session.acknowledged = acknowledged;
         session.lost_queue = true;
+        session.sent_before = snapshot.sent;
         session.highest_attach = snapshot.highest_attach;
         session.follow_all = snapshot.follow_all;
         for saved in snapshot.subscriptions {
@@ -189,7 +194,23 @@ impl Session {
             highest_attach: self.highest_attach,
             follow_all: self.follow_all,
             subscriptions: subscriptions.collect(),
+            sent: self.sent_unacknowledged(),
         }
+    }
+
+    fn sent_unacknowledged(&self) -> Vec<SentSnapshot> {
+        if self.lost_queue {
+            return self.sent_before.clone();
+        }
+        let sent = self.outbox.after(self.acknowledged.number);
+        let sent = sent.take_while(|entry| entry.number <= self.outbox.sent());
+        sent.filter_map(|entry| {
+            let event = entry.event.as_ref()?;
+            let position = position_after(event)?;
+            let message_seq = message_seq(event);
+            Some(SentSnapshot { number: entry.number, feed: event.feed.clone(), position, message_seq })
+        })
+        .collect()
     }
 
     /// The session's name.

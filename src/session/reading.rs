@@ -1,6 +1,7 @@
 //! What goes out: attaching, draining, acknowledging, and the end of it.
 
 use super::cursor::Cursor;
+use super::delivered::{self, message_seq, position_after};
 use super::machine::Session;
 use super::outbox::Outbox;
 use super::reader::{
@@ -8,7 +9,6 @@ use super::reader::{
     ReaderId, Resume, Transport,
 };
 use super::subscriptions::{CatchUpFrom, Flow};
-use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::time::{Tick, UnixMillis};
 
 /// How much further back than a cursor's watermark a rebuild reads: the clocks of the bus's shards differ.
@@ -280,30 +280,41 @@ impl Session {
         let cursor = self.cursor_at(number);
         let subscriptions = &mut self.subscriptions;
         self.outbox.acknowledge(number, |event| {
-            subscriptions.update(&event.feed, |subscription| {
-                if let Some(position) = position_after(event) {
-                    subscription.delivered = position;
-                }
-                if let EventKind::Message { seq, .. } | EventKind::Restored { seq, .. } = event.kind {
-                    subscription.delivered_message_seq = subscription.delivered_message_seq.max(seq);
-                }
-            });
+            delivered::note(subscriptions, &event.feed, position_after(event), message_seq(event));
         });
         if number >= self.acknowledged.number || self.acknowledged.epoch != self.epoch {
             self.acknowledged = cursor;
         }
     }
 
+    /// Notes what a cursor that the record knows of covers. True if the delivered positions are those of the cursor.
+    fn note_delivered_up_to(&mut self, cursor: Cursor) -> bool {
+        let sent = std::mem::take(&mut self.sent_before);
+        if cursor.epoch != self.epoch {
+            return false;
+        }
+        let known_up_to = sent.last().map_or(self.acknowledged.number, |last| last.number);
+        for known in sent.into_iter().take_while(|known| known.number <= cursor.number) {
+            delivered::note(&mut self.subscriptions, &known.feed, Some(known.position), known.message_seq);
+        }
+        cursor.number <= known_up_to
+    }
+
     /// Forgets the queue: everything after the cursor is read from the logs again, under a new generation.
     fn rebuild_from(&mut self, cursor: Cursor) {
         // The client goes back behind what it has acknowledged: then what was delivered says nothing.
         let regressed = cursor.number < self.acknowledged.number;
+        let exact = !regressed && self.note_delivered_up_to(cursor);
         self.epoch = self.epoch.wrapping_add(1).max(1);
         self.lost_queue = false;
         self.outbox = Outbox::new(self.config.outbox, cursor.number, cursor.watermark);
         self.acknowledged = Cursor { epoch: self.epoch, ..cursor };
         self.ephemerals.clear();
-        let from = CatchUpFrom::Since(cursor.watermark.minus(REBUILD_MARGIN));
+        let from = if exact {
+            CatchUpFrom::Position
+        } else {
+            CatchUpFrom::Since(cursor.watermark.minus(REBUILD_MARGIN))
+        };
         self.subscriptions.update_all(|_, subscription| {
             if regressed {
                 subscription.delivered.offset = 0;
@@ -313,13 +324,5 @@ impl Session {
             subscription.last_message_seq = subscription.delivered_message_seq;
             subscription.flow = Flow::Behind { from, settled: cursor.watermark, seen: None };
         });
-    }
-}
-
-fn position_after(event: &Event) -> Option<LogPosition> {
-    match (&event.logged, &event.kind) {
-        (Some(logged), _) => Some(LogPosition { epoch: logged.epoch.clone(), offset: logged.offset }),
-        (None, EventKind::Gap { after, .. }) => Some(after.clone()),
-        (None, _) => None,
     }
 }

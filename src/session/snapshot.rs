@@ -26,6 +26,19 @@ pub struct SubscriptionSnapshot {
     pub options: SubscribeOptions,
 }
 
+/// An event that was handed out and not acknowledged yet: lets a rebuild know exactly what a newer cursor covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentSnapshot {
+    /// Its number in the session.
+    pub number: u64,
+    /// Whose log it came from.
+    pub feed: FeedKey,
+    /// Where it stands there (or where a gap ends).
+    pub position: LogPosition,
+    /// The message's place in the dialog, if it is one.
+    pub message_seq: Option<u64>,
+}
+
 /// A session as it is written down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSnapshot {
@@ -45,4 +58,6 @@ pub struct SessionSnapshot {
     pub follow_all: Option<SubscribeOptions>,
     /// The subscriptions, the user's own feed among them.
     pub subscriptions: Vec<SubscriptionSnapshot>,
+    /// What was handed out after the acknowledged cursor, oldest first; at most what a queue holds.
+    pub sent: Vec<SentSnapshot>,
 }

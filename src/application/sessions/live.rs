@@ -24,8 +24,8 @@ use crate::session::reader::{
 pub enum Chore {
     /// The user has left the dialog: leave its feed, too.
     Leave(DialogId),
-    /// The user has joined the dialog: follow it, if the session follows all.
-    Follow(DialogId),
+    /// The user has joined the dialog at this bus time: follow it from there, since the session follows all.
+    Follow(DialogId, UnixMillis),
     /// Membership events were missed: ask the Store about every dialog.
     Recheck,
 }
@@ -178,10 +178,10 @@ impl LiveSession {
                 Intake::Dropped => delivery.dropped = true,
                 Intake::Behind { spilled } => delivery.spilled = spilled,
                 Intake::Revoked(dialog) => inner.add_chore(Chore::Leave(dialog)),
-                Intake::Joined(dialog) if inner.machine.follow_all().is_some() => {
-                    inner.add_chore(Chore::Follow(dialog));
+                Intake::Joined(dialog, at) if inner.machine.follow_all().is_some() => {
+                    inner.add_chore(Chore::Follow(dialog, at));
                 }
-                Intake::Joined(_) | Intake::Ended => {}
+                Intake::Joined(..) | Intake::Ended => {}
             }
             delivery.needs_care = inner.needs_care();
             inner.take_waker()

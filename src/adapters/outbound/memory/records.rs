@@ -50,12 +50,12 @@ struct Records {
 impl Records {
     fn save(&mut self, record: Record, ttl: Duration) {
         self.remove(&record.snapshot.id.clone());
-        self.subscriptions += record.snapshot.subscriptions.len();
+        self.subscriptions += size_of_record(&record.snapshot);
         let now = record.saved;
         self.by_id.insert(record.snapshot.id.clone(), record);
         while self.is_over() || self.by_id.front().is_some_and(|(_, oldest)| oldest.saved.plus(ttl) <= now) {
             let Some((_, oldest)) = self.by_id.pop_front() else { return };
-            self.subscriptions -= oldest.snapshot.subscriptions.len();
+            self.subscriptions -= size_of_record(&oldest.snapshot);
         }
     }
 
@@ -65,7 +65,7 @@ impl Records {
 
     fn remove(&mut self, session: &SessionId) {
         if let Some(record) = self.by_id.remove(session) {
-            self.subscriptions -= record.snapshot.subscriptions.len();
+            self.subscriptions -= size_of_record(&record.snapshot);
         }
     }
 }
@@ -113,6 +113,11 @@ impl SessionRecords for MemorySessionRecords {
     }
 }
 
+/// What a record weighs: its subscriptions, and what it remembers of the queue.
+fn size_of_record(snapshot: &SessionSnapshot) -> usize {
+    snapshot.subscriptions.len() + snapshot.sent.len()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +149,7 @@ mod tests {
             first_epoch: 1,
             acknowledged: Cursor { epoch: 1, number: 2, watermark: UnixMillis(3) },
             highest_attach: None,
+            sent: Vec::new(),
             follow_all: None,
             subscriptions: vec![subscription; subscriptions],
         }
@@ -206,7 +212,7 @@ mod tests {
         }
         assert_eq!(records.by_id.len(), SUBSCRIPTIONS_MAX_PER_SHARD / 1000);
         assert!(records.subscriptions <= SUBSCRIPTIONS_MAX_PER_SHARD);
-        let total: usize = records.by_id.values().map(|record| record.snapshot.subscriptions.len()).sum();
+        let total: usize = records.by_id.values().map(|record| size_of_record(&record.snapshot)).sum();
         assert_eq!(records.subscriptions, total);
     }
 }
