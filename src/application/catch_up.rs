@@ -49,17 +49,26 @@ impl Gateway {
             };
             let (piece, gap) = self.read_piece(session, &membership.feed, asked).await?;
             let events = piece.events.len() as u64;
-            let (progress, _) = session.with(|machine| machine.apply(piece));
-            if progress != Progress::Outdated {
-                replayed += events;
-                if let Some(gap) = gap {
-                    self.ports.telemetry.record(Occurrence::GapTold(gap.reason));
-                    if feed.dialog().is_none() {
-                        session.add_chore(Chore::Recheck);
-                    }
+            let settled = self.ports.bus.settled();
+            let (applied, _) = session.with(|machine| machine.apply(piece, settled));
+            for dialog in applied.left {
+                session.add_chore(Chore::Leave(dialog));
+            }
+            if session.peek(|machine| machine.follow_all().is_some()) {
+                for (dialog, at) in applied.joined {
+                    session.add_chore(Chore::Follow(dialog, at));
                 }
             }
-            match progress {
+            if applied.progress != Progress::Outdated {
+                replayed += events;
+            }
+            if let Some(gap) = gap.filter(|_| applied.gap_told) {
+                self.ports.telemetry.record(Occurrence::GapTold(gap.reason));
+                if feed.dialog().is_none() {
+                    session.add_chore(Chore::Recheck);
+                }
+            }
+            match applied.progress {
                 Progress::Live => return Ok(Report { live: true, replayed }),
                 Progress::Full => return Ok(Report { live: false, replayed }),
                 Progress::More | Progress::Outdated => {}

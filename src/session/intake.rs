@@ -62,6 +62,24 @@ pub enum Progress {
     Outdated,
 }
 
+/// What a piece of a log has brought about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// How far it came.
+    pub progress: Progress,
+    /// Whether the piece's gap was told (also if the events after it found no room).
+    pub gap_told: bool,
+    /// Dialogs that the user has left: their subscriptions have ended.
+    pub left: Vec<DialogId>,
+    /// Dialogs that the user has joined, and when.
+    pub joined: Vec<(DialogId, UnixMillis)>,
+}
+
+/// The queue is full, even without what was handed over already.
+struct NoRoom {
+    spilled: bool,
+}
+
 enum Order {
     Next,
     Known,
@@ -76,38 +94,56 @@ impl Session {
         }
         let Some(logged) = &event.logged else { return self.push_ephemeral(event) };
         let Some(subscription) = self.subscriptions.find(&event.feed) else { return Intake::Ignored };
-        if let Flow::Behind { from, seen, .. } = &subscription.flow {
+        let position = &subscription.position;
+        let next = match &subscription.flow {
+            Flow::Live => match order(position, logged) {
+                Order::Known => return Intake::Ignored,
+                Order::Next => true,
+                Order::Hole => false,
+            },
             // The feed may be just one step ahead: then the log need not be read.
-            let next = *from == CatchUpFrom::Position
-                && seen.as_ref().is_none_or(|seen| seen.epoch == logged.epoch && seen.offset < logged.offset)
-                && matches!(order(&subscription.position, logged), Order::Next);
-            if next {
-                let intake = self.take_next(event, logged, settled);
-                if !matches!(intake, Intake::Behind { .. }) {
+            Flow::Behind { from, seen, .. } => {
+                *from == CatchUpFrom::Position
+                    && seen
+                        .as_ref()
+                        .is_none_or(|seen| seen.epoch == logged.epoch && seen.offset < logged.offset)
+                    && matches!(order(position, logged), Order::Next)
+            }
+        };
+        let spilled = if next {
+            match self.take_next(event, logged, settled) {
+                Ok(intake) => {
                     self.subscriptions.update(&event.feed, |subscription| subscription.flow = Flow::Live);
+                    return intake;
                 }
-                return intake;
+                Err(NoRoom { spilled }) => spilled,
             }
-            self.note_seen(&event.feed, logged);
-            // A revocation can't wait for its turn in the log.
-            return self.revocation(event).map_or(Intake::Ignored, |dialog| self.revoke(dialog));
-        }
-        match order(&subscription.position, logged) {
-            Order::Known => Intake::Ignored,
-            Order::Hole => {
-                self.fall_behind(&event.feed, logged);
-                self.revocation(event).map_or(Intake::Behind { spilled: false }, |dialog| self.revoke(dialog))
-            }
-            Order::Next => self.take_next(event, logged, settled),
+        } else {
+            false
+        };
+        self.fall_behind(&event.feed, logged);
+        // A revocation can't wait for its turn in the log.
+        match self.revocation(event) {
+            Some(dialog) => self.revoke(dialog),
+            None => Intake::Behind { spilled },
         }
     }
 
-    /// Takes a piece of a log that [`Session::catch_up`] asked for.
-    pub fn apply(&mut self, piece: CaughtUp) -> Progress {
+    /// Takes a piece of a log that [`Session::catch_up`] asked for. `settled` is as in [`Session::push`]: what one log
+    /// tells says nothing of the feeds whose events are still on their way.
+    pub fn apply(&mut self, piece: CaughtUp, settled: UnixMillis) -> Applied {
+        let mut applied =
+            Applied { progress: Progress::Outdated, gap_told: false, left: Vec::new(), joined: Vec::new() };
         if self.ended.is_some() || self.catch_up(&piece.asked.feed).as_ref() != Some(&piece.asked) {
-            return Progress::Outdated;
+            return applied;
         }
         let feed = &piece.asked.feed;
+        if !piece.gap.is_empty() && !self.outbox.make_room(&piece.gap) {
+            self.revoke_in(&piece.events, &mut applied);
+            self.full_at = Some(self.outbox.read());
+            applied.progress = Progress::Full;
+            return applied;
+        }
         // From now on by position: what lies before `start` is delivered or announced.
         self.subscriptions.update(feed, |subscription| {
             subscription.position = piece.start.clone();
@@ -119,16 +155,34 @@ impl Session {
             self.note_message(event);
             let watermark = self.watermark_at(UnixMillis(0));
             self.outbox.push_over_limit(event.clone(), watermark);
+            applied.gap_told = true;
         }
-        for event in &piece.events {
+        for (index, event) in piece.events.iter().enumerate() {
             let Some(logged) = &event.logged else { continue };
-            match self.take_next(event, logged, logged.at) {
-                Intake::Behind { .. } => return Progress::Full,
-                Intake::Revoked(_) | Intake::Ended => return Progress::Outdated,
-                _ => {}
+            match self.take_next(event, logged, settled) {
+                Ok(Intake::Revoked(dialog)) => {
+                    applied.left.push(dialog);
+                    if self.subscriptions.find(feed).is_none() {
+                        return applied;
+                    }
+                }
+                Ok(Intake::Joined(dialog, at)) => applied.joined.push((dialog, at)),
+                Ok(_) => {}
+                Err(NoRoom { .. }) => {
+                    self.revoke_in(&piece.events[index..], &mut applied);
+                    self.full_at = Some(self.outbox.read());
+                    applied.progress = Progress::Full;
+                    return applied;
+                }
             }
         }
-        let live = self.subscriptions.update(feed, |subscription| {
+        applied.progress = self.reach(&piece);
+        applied
+    }
+
+    /// A whole piece was taken.
+    fn reach(&mut self, piece: &CaughtUp) -> Progress {
+        let live = self.subscriptions.update(&piece.asked.feed, |subscription| {
             subscription.position = piece.reached.clone();
             if !piece.complete {
                 return false;
@@ -148,6 +202,17 @@ impl Session {
             Some(true) => Progress::Live,
             Some(false) => Progress::More,
             None => Progress::Outdated,
+        }
+    }
+
+    /// Events for which there is no room now will be told later; a revocation among them can't wait.
+    fn revoke_in(&mut self, events: &[Arc<Event>], applied: &mut Applied) {
+        for event in events {
+            if let Some(dialog) = self.revocation(event)
+                && let Intake::Revoked(dialog) = self.revoke(dialog)
+            {
+                applied.left.push(dialog);
+            }
         }
     }
 
@@ -175,42 +240,55 @@ impl Session {
     }
 
     /// Takes the event that follows the subscription's position.
-    fn take_next(&mut self, event: &Arc<Event>, logged: &Logged, settled: UnixMillis) -> Intake {
+    fn take_next(
+        &mut self,
+        event: &Arc<Event>,
+        logged: &Logged,
+        settled: UnixMillis,
+    ) -> Result<Intake, NoRoom> {
         let position = LogPosition { epoch: logged.epoch.clone(), offset: logged.offset };
         if self.is_told_elsewhere(event) {
             self.advance(event, position);
-            return self.revocation(event).map_or(Intake::Ignored, |dialog| self.revoke(dialog));
+            return Ok(self.revocation(event).map_or(Intake::Ignored, |dialog| self.revoke(dialog)));
         }
         // The own hold moves first: the cursor of this event says that it is numbered.
-        let held = self.subscriptions.update(&event.feed, |subscription| {
-            if let Flow::Behind { settled, .. } = &mut subscription.flow {
-                *settled = logged.at.max(*settled);
-                true
-            } else {
-                false
-            }
-        });
+        let held = self.move_hold(&event.feed, |settled| settled.max(logged.at));
         let watermark = self.watermark_at(logged.at.min(settled));
         if self.outbox.push(event.clone(), watermark) == Pushed::Full {
-            if held == Some(true) {
-                return Intake::Behind { spilled: false };
-            }
-            self.spill();
-            self.fall_behind(&event.feed, logged);
-            return self
-                .revocation(event)
-                .map_or(Intake::Behind { spilled: true }, |dialog| self.revoke(dialog));
+            let spilled = match held {
+                Some(before) => {
+                    self.move_hold(&event.feed, |_| before);
+                    false
+                }
+                None => {
+                    self.spill();
+                    true
+                }
+            };
+            return Err(NoRoom { spilled });
         }
         self.advance(event, position);
         match &event.kind {
             EventKind::Message { sender, .. } => self.ephemerals.end_typing(&event.feed, sender),
             EventKind::Membership { dialog, user, change } if *user == self.user_id => match change {
-                MembershipChange::Removed => return self.revoke(dialog.clone()),
-                MembershipChange::Added => return Intake::Joined(dialog.clone(), logged.at),
+                MembershipChange::Removed => return Ok(self.revoke(dialog.clone())),
+                MembershipChange::Added => return Ok(Intake::Joined(dialog.clone(), logged.at)),
             },
             _ => {}
         }
-        Intake::Queued
+        Ok(Intake::Queued)
+    }
+
+    /// Moves up to when a feed that is behind has been numbered. Returns where that was; `None` if it is in step.
+    fn move_hold(&mut self, feed: &FeedKey, to: impl FnOnce(UnixMillis) -> UnixMillis) -> Option<UnixMillis> {
+        self.subscriptions.update(feed, |subscription| match &mut subscription.flow {
+            Flow::Behind { settled, .. } => {
+                let before = *settled;
+                *settled = to(before);
+                Some(before)
+            }
+            Flow::Live => None,
+        })?
     }
 
     fn advance(&mut self, event: &Event, position: LogPosition) {
@@ -291,10 +369,13 @@ impl Session {
                 None => rewound.push((event.feed.clone(), before, seq)),
             }
         });
+        // What was numbered after this is not numbered any more, also of a feed that was behind before.
+        let numbered = self.outbox.newest_watermark();
         for (feed, position, seq) in rewound {
             self.distrust(&feed);
             self.subscriptions.update(&feed, |subscription| {
-                if let Flow::Behind { seen, from, .. } = &mut subscription.flow {
+                if let Flow::Behind { seen, from, settled } = &mut subscription.flow {
+                    *settled = numbered.min(*settled);
                     *seen = seen.take().or_else(|| Some(subscription.position.clone()));
                     *from = CatchUpFrom::Position;
                 }

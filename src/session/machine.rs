@@ -58,6 +58,8 @@ pub struct Session {
     pub(super) lost_queue: bool,
     /// What the lost queue had handed out after the acknowledged place.
     pub(super) sent_before: Vec<SentSnapshot>,
+    /// Where the reader stood when a catch-up found the queue full: until it moves on, reading a log is in vain.
+    pub(super) full_at: Option<u64>,
     pub(super) ephemerals: Ephemerals,
     pub(super) subscriptions: Subscriptions,
     pub(super) follow_all: Option<SubscribeOptions>,
@@ -115,6 +117,7 @@ impl Session {
             acknowledged,
             lost_queue: false,
             sent_before: Vec::new(),
+            full_at: None,
             ephemerals: Ephemerals::default(),
             subscriptions: Subscriptions::default(),
             follow_all: None,
@@ -170,8 +173,9 @@ impl Session {
     /// What must outlive this node.
     #[must_use]
     pub fn snapshot(&self) -> SessionSnapshot {
-        // Nothing waits to be acknowledged: then every position is a delivered one.
-        let all_delivered = self.outbox.is_empty() && !self.lost_queue;
+        // Nothing waits to be acknowledged, nor was anything given up before it was: then every position is a
+        // delivered one.
+        let all_delivered = self.acknowledged.number == self.outbox.last() && !self.lost_queue;
         let subscriptions = self.subscriptions.iter().map(|(feed, subscription)| {
             let (delivered, seq) = if all_delivered && subscription.flow == Flow::Live {
                 (&subscription.position, subscription.last_message_seq)
@@ -327,6 +331,7 @@ impl Session {
         let feed = FeedKey::Dialog(dialog.clone());
         let removed = self.subscriptions.remove(&feed)?;
         self.outbox.cut(&feed);
+        self.full_at = None;
         self.ephemerals.cut(&feed);
         Some(removed.options)
     }
@@ -348,7 +353,8 @@ impl Session {
         self.subscriptions.behind() > 0
             && read
             && self.ended.is_none()
-            && self.outbox.unsent() <= self.config.outbox.events / 2
+            && self.full_at != Some(self.outbox.read())
+            && self.outbox.unread() <= self.config.outbox.events / 2
     }
 
     /// What one feed must read, whoever reads the session.

@@ -47,6 +47,9 @@ pub struct Outbox {
     floor_watermark: UnixMillis,
     /// The highest number that was ever handed to a reader.
     sent: u64,
+    /// The number up to which the current reader was handed everything: below `sent`, if what an earlier reader was
+    /// handed got lost.
+    read: u64,
     bytes: usize,
 }
 
@@ -58,7 +61,7 @@ impl Outbox {
     #[must_use]
     pub fn new(limits: OutboxLimits, last: u64, watermark: UnixMillis) -> Self {
         let entries = VecDeque::new();
-        Self { entries, limits, floor: last, floor_watermark: watermark, sent: last, bytes: 0 }
+        Self { entries, limits, floor: last, floor_watermark: watermark, sent: last, read: last, bytes: 0 }
     }
 
     /// The number of the newest entry (or of the last one that was ever held).
@@ -79,10 +82,16 @@ impl Outbox {
         self.sent
     }
 
-    /// How many entries no reader has seen yet.
+    /// The number up to which the current reader was handed everything.
     #[must_use]
-    pub fn unsent(&self) -> usize {
-        (self.last() - self.sent) as usize
+    pub fn read(&self) -> u64 {
+        self.read
+    }
+
+    /// How many entries the current reader has not been handed yet.
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        (self.last() - self.read) as usize
     }
 
     /// Entries held.
@@ -116,22 +125,27 @@ impl Outbox {
         held.map_or(self.floor_watermark, |entry| entry.watermark)
     }
 
-    /// Numbers an event and queues it. To make room, the oldest entries that a reader has seen are given up: a cursor
+    /// Numbers an event and queues it. To make room, the oldest entries that the reader was handed are given up: a cursor
     /// below [`Self::floor`] is then answered from the log.
     pub fn push(&mut self, event: Arc<Event>, watermark: UnixMillis) -> Pushed {
-        let size = event.body.len();
-        while self.entries.len() >= self.limits.events || self.bytes + size > self.limits.bytes {
-            if self.floor >= self.sent {
-                // An event larger than the whole bound still passes through an empty queue, alone.
-                if self.entries.is_empty() {
-                    break;
-                }
-                return Pushed::Full;
-            }
-            self.pop_front();
+        if !self.make_room(std::slice::from_ref(&event)) {
+            return Pushed::Full;
         }
         self.push_over_limit(event, watermark);
         Pushed::Queued
+    }
+
+    /// Gives up what the reader was handed, the oldest first, until these events fit. A group that is larger than the
+    /// bounds fits when nothing else waits. Returns whether they fit now.
+    pub fn make_room(&mut self, group: &[Arc<Event>]) -> bool {
+        let size: usize = group.iter().map(|event| event.body.len()).sum();
+        while self.entries.len() + group.len() > self.limits.events || self.bytes + size > self.limits.bytes {
+            if self.floor >= self.read {
+                return self.entries.is_empty();
+            }
+            self.pop_front();
+        }
+        true
     }
 
     /// The same without a look at the bounds: for the few events that must stay together.
@@ -150,6 +164,7 @@ impl Outbox {
             }
         }
         self.sent = self.sent.max(self.floor);
+        self.read = self.read.max(self.floor);
         if self.entries.is_empty() {
             self.entries.shrink_to(RETAINED_SLOTS);
         }
@@ -161,10 +176,22 @@ impl Outbox {
         self.entries.range(held as usize..)
     }
 
-    /// Notes that a reader was handed everything up to `number`.
+    /// Notes that the current reader was handed everything up to `number`.
     pub fn mark_sent(&mut self, number: u64) {
         debug_assert!(number <= self.last());
         self.sent = self.sent.max(number);
+        self.read = number.max(self.floor);
+    }
+
+    /// A reader begins after `number`: what follows was perhaps sent already, but not to this one.
+    pub fn begin_reading(&mut self, number: u64) {
+        debug_assert!(number <= self.sent);
+        self.read = number;
+    }
+
+    /// Nobody reads any more: whatever was sent counts as handed over, until somebody says otherwise.
+    pub fn end_reading(&mut self) {
+        self.read = self.sent;
     }
 
     /// Gives up every entry that no reader has seen, newest first: their numbers are free again.

@@ -65,6 +65,7 @@ impl Session {
                 (cursor.number, Resume::Rebuilt)
             }
         };
+        self.outbox.begin_reading(number);
         self.readers_seen += 1;
         let reader = ReaderId(self.readers_seen);
         self.attachment = Attachment::Attached(Reader {
@@ -85,6 +86,7 @@ impl Session {
         {
             let last = Some(current.transport);
             self.attachment = Attachment::Detached { since: now, last };
+            self.outbox.end_reading();
             if last != Some(Transport::Poll) {
                 self.ephemerals.clear();
             }
@@ -274,7 +276,9 @@ impl Session {
     }
 
     fn acknowledge_number(&mut self, number: u64) {
-        if number <= self.acknowledged.number && number <= self.outbox.floor() {
+        // Below the floor nothing is held that could be freed, or that could tell what was delivered when.
+        let floor = self.outbox.floor();
+        if number < floor || (number == floor && number <= self.acknowledged.number) {
             return;
         }
         let cursor = self.cursor_at(number);
@@ -307,6 +311,7 @@ impl Session {
         let exact = !regressed && self.note_delivered_up_to(cursor);
         self.epoch = self.epoch.wrapping_add(1).max(1);
         self.lost_queue = false;
+        self.full_at = None;
         self.outbox = Outbox::new(self.config.outbox, cursor.number, cursor.watermark);
         self.acknowledged = Cursor { epoch: self.epoch, ..cursor };
         self.ephemerals.clear();

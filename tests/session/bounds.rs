@@ -1,0 +1,81 @@
+//! Invariants 2 and 4: nothing leaves but by acknowledgement or an overflow that is made up for; all is bounded.
+
+use edgeway::session::intake::{Intake, Progress};
+use edgeway::session::reader::Resume;
+
+use crate::fixture::*;
+
+#[test]
+fn an_overflow_never_takes_what_the_current_reader_has_not_got() {
+    let config = config(4, 1000);
+    let mut session = session(&config, &["d"]);
+    let first = attach(&mut session, None);
+    push_all(&mut session, &messages(&feed("d"), 1..=4));
+    read(&mut session, first.reader);
+    // All four were lost on the way: the client comes back with what it had.
+    let second = attach(&mut session, Some(first.cursor));
+    assert_eq!(second.resume, Resume::Resumed);
+    session.push(&message(&feed("d"), 5), SETTLED);
+    assert_eq!(offsets(&read(&mut session, second.reader)), [1, 2, 3, 4]);
+    assert_eq!(catch_up(&mut session, &feed("d"), vec![message(&feed("d"), 5)]), Progress::Live);
+    assert_eq!(offsets(&read(&mut session, second.reader)), [5]);
+}
+
+#[test]
+fn an_event_that_found_no_room_is_read_even_if_the_log_was_read_just_before_it() {
+    let config = config(2, 1000);
+    let mut session = session(&config, &["d", "other"]);
+    let reader = attach(&mut session, None).reader;
+    session.distrust(&feed("d"));
+    push_all(&mut session, &messages(&feed("other"), 1..=2));
+    let before = session.catch_up(&feed("d")).unwrap();
+    // Appended and pushed while the log is being read.
+    assert_eq!(session.push(&message(&feed("d"), 1), SETTLED), Intake::Behind { spilled: false });
+    assert_eq!(apply(&mut session, piece(before, 0, vec![], 0)), Progress::More);
+    read(&mut session, reader);
+    assert_eq!(catch_up(&mut session, &feed("d"), messages(&feed("d"), 1..=1)), Progress::Live);
+    assert_eq!(offsets(&read(&mut session, reader)), [1]);
+}
+
+#[test]
+fn a_catch_up_that_found_no_room_is_not_due_until_the_reader_has_taken_something() {
+    // Full by bytes, long before it is by events.
+    let config = config(100, 30);
+    let mut session = session(&config, &["d"]);
+    let reader = attach(&mut session, None).reader;
+    session.distrust(&feed("d"));
+    assert_eq!(catch_up(&mut session, &feed("d"), messages(&feed("d"), 1..=5)), Progress::Full);
+    assert!(!session.wants_catch_up());
+    assert!(session.due_catch_ups().is_empty());
+    drain(&mut session, reader, 1);
+    assert!(session.wants_catch_up());
+    assert_eq!(catch_up(&mut session, &feed("d"), messages(&feed("d"), 4..=5)), Progress::Full);
+    assert!(!session.wants_catch_up());
+}
+
+#[test]
+fn a_gap_and_its_messages_wait_for_room_like_everything_else() {
+    let config = config(4, 1000);
+    let mut session = session(&config, &["d", "other"]);
+    let reader = attach(&mut session, None).reader;
+    push_all(&mut session, &messages(&feed("other"), 1..=3));
+    session.distrust(&feed("d"));
+    let told = gap_piece(session.catch_up(&feed("d")).unwrap(), 20, 3);
+    assert_eq!(apply(&mut session, told), Progress::Full);
+    assert_eq!(session.outbox().len(), 3);
+    read(&mut session, reader);
+    let told = gap_piece(session.catch_up(&feed("d")).unwrap(), 20, 3);
+    assert_eq!(apply(&mut session, told), Progress::Live);
+    assert_eq!(session.outbox().unread(), 4);
+}
+
+#[test]
+fn a_group_larger_than_the_bounds_passes_alone() {
+    let config = config(2, 1000);
+    let mut session = session(&config, &["d"]);
+    attach(&mut session, None);
+    session.distrust(&feed("d"));
+    let told = gap_piece(session.catch_up(&feed("d")).unwrap(), 20, 9);
+    assert_eq!(apply(&mut session, told), Progress::Live);
+    assert_eq!(session.outbox().unread(), 10);
+}
