@@ -310,16 +310,6 @@ impl Gateway {
         session.with(|machine| machine.end(why));
         self.bury(session).await;
     }
-
-    async fn refresh(self: &Arc<Self>, session: &Arc<LiveSession>, token: &str) -> Result<Reply, Refusal> {
-        let identity = self.ports.auth.verify(token).await.map_err(super::usecase::attach::unverified)?;
-        if identity.user_id != *session.user_id() {
-            return Err(Refusal::new(ErrorCode::Forbidden, "the token is another user's"));
-        }
-        session.with(|machine| machine.set_token_expiry(identity.expires_at));
-        self.schedule(session);
-        Ok(Reply::Refreshed(identity))
-    }
 }
 
 /// A failure of the Store, as a client is told.

@@ -3,6 +3,7 @@
 pub mod http;
 pub mod listener;
 pub mod poll;
+pub mod router;
 pub mod sse;
 pub mod websocket;
 pub mod wire;

@@ -6,5 +6,4 @@ pub mod credentials;
 pub mod edge;
 pub mod origin;
 pub mod reject;
-pub mod router;
 pub mod sessions;

@@ -11,14 +11,14 @@ use http::header::HOST;
 use http::{StatusCode, Version};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::commands::post_commands;
-use super::edge::Edge;
-use super::origin;
-use super::reject::Rejection;
-use super::sessions::{delete_session, issue_ticket};
-use crate::adapters::inbound::poll::poll;
-use crate::adapters::inbound::sse::stream_events;
-use crate::adapters::inbound::ws::open_websocket;
+use super::http::commands::post_commands;
+use super::http::edge::Edge;
+use super::http::origin;
+use super::http::reject::Rejection;
+use super::http::sessions::{delete_session, issue_ticket};
+use super::poll::poll;
+use super::sse::stream_events;
+use super::ws::open_websocket;
 use crate::domain::error::{ErrorCode, Refusal};
 
 /// Longest path and query, in bytes: a token of 8 KiB still fits.
