@@ -276,6 +276,10 @@ impl Gateway {
         let in_step = self.join_and_catch_up(session, key).await;
         match in_step {
             Ok(replayed) => {
+                // What was replayed may have told of joining or leaving other dialogs.
+                if session.needs_care() {
+                    self.attend(session);
+                }
                 let head = feed.position().unwrap_or(head);
                 Ok(InStep { head, replayed })
             }
