@@ -117,7 +117,7 @@ impl Gateway {
                     self.leave_dialog(session, dialog, None).await;
                     true
                 }
-                Chore::Follow(dialog) => self.follow_joined(session, dialog).await,
+                Chore::Follow(dialog, at) => self.follow_joined(session, dialog, *at).await,
                 Chore::Recheck => self.recheck_memberships(session).await,
             };
             if !kept {
@@ -209,6 +209,16 @@ impl Gateway {
             && let Err(error) = self.ports.records.remove(session.id(), session.user_id()).await
         {
             tracing::warn!(%error, "session record not removed");
+        }
+    }
+
+    /// The node is going: every reader is sent away, to come back at some time within `spread`; every session is
+    /// written down.
+    pub async fn send_everybody_away(&self, spread: Duration) {
+        for session in self.sessions.all() {
+            let reconnect_after = spread.mul_f64(fastrand::f64());
+            session.with(|machine| machine.dismiss(Dismissal::Draining { reconnect_after }));
+            self.save_record(&session).await;
         }
     }
 

@@ -55,8 +55,8 @@ impl Gateway {
                 session.add_chore(Chore::Leave(dialog));
             }
             if session.peek(|machine| machine.follow_all().is_some()) {
-                for dialog in applied.joined {
-                    session.add_chore(Chore::Follow(dialog));
+                for (dialog, at) in applied.joined {
+                    session.add_chore(Chore::Follow(dialog, at));
                 }
             }
             if applied.progress != Progress::Outdated {

@@ -7,6 +7,7 @@ use super::ports::auth::Identity;
 use super::ports::idempotency::SendReceipt;
 use super::ports::store::{HistoryRange, StoreError};
 use super::ports::telemetry::Occurrence;
+use super::sessions::lanes::Lane;
 use super::sessions::live::LiveSession;
 use crate::domain::dialog::Role;
 use crate::domain::error::{ErrorCode, Refusal};
@@ -206,25 +207,47 @@ pub enum Reply {
 }
 
 impl Gateway {
-    /// Carries a command out. A send takes its place in the dialog's lane when this is called, not when the answer is
-    /// awaited.
-    pub fn carry_out<'a>(
-        self: &'a Arc<Self>,
-        identity: &'a Identity,
-        session: &'a Arc<LiveSession>,
+    /// Carries a command out. What must keep its order (sends of a dialog; what changes the session itself) takes its
+    /// place in line when this is called, not when the answer is awaited.
+    pub fn carry_out(
+        self: &Arc<Self>,
+        identity: &Arc<Identity>,
+        session: &Arc<LiveSession>,
         command: Command,
-    ) -> impl Future<Output = Result<Reply, Refusal>> + Send + 'a {
-        let turn = match &command {
-            Command::Send(draft) => Some(session.lanes.enter(&draft.dialog_id)),
+    ) -> impl Future<Output = Result<Reply, Refusal>> + Send + use<> {
+        let lane = match &command {
+            Command::Send(draft) => Some(Lane::Dialog(draft.dialog_id.clone())),
+            Command::Subscribe { .. } | Command::Unsubscribe(_) => Some(Lane::Session),
             _ => None,
         };
+        let turn = lane.map(|lane| session.lanes.enter(lane));
+        let (gateway, identity, session) = (self.clone(), identity.clone(), session.clone());
         async move {
             let name = command.name();
-            let result = self.carry_out_in_turn(identity, session, command, turn).await;
+            let mut turn = turn;
+            gateway.admit(&session, &command)?;
+            if let Some(turn) = turn.as_mut() {
+                turn.wait().await;
+            }
+            let result = gateway.carry_out_in_turn(&identity, &session, command).await;
+            drop(turn);
             let code = result.as_ref().err().map(|refusal| refusal.code);
-            self.ports.telemetry.record(Occurrence::Command(name, code));
+            gateway.ports.telemetry.record(Occurrence::Command(name, code));
             result
         }
+    }
+
+    /// Whether the session may ask for this now.
+    fn admit(&self, session: &Arc<LiveSession>, command: &Command) -> Result<(), Refusal> {
+        let now = self.ports.clock.tick();
+        let mut passed = session.meters.commands.pass(self.config.commands_rate, now);
+        if passed.is_ok() && matches!(command, Command::Send(_)) {
+            passed = session.meters.sends.pass(self.config.sends_rate, now);
+        }
+        passed.map_err(|after| {
+            self.ports.telemetry.record(Occurrence::Command(command.name(), Some(ErrorCode::RateLimited)));
+            Refusal::new(ErrorCode::RateLimited, "too many commands at once").retry_after(after)
+        })
     }
 
     async fn carry_out_in_turn(
@@ -232,7 +255,6 @@ impl Gateway {
         identity: &Identity,
         session: &Arc<LiveSession>,
         command: Command,
-        turn: Option<super::sessions::lanes::Turn>,
     ) -> Result<Reply, Refusal> {
         match command {
             Command::Subscribe { .. }
@@ -255,15 +277,7 @@ impl Gateway {
                 self.unsubscribe(session, dialogs).await;
                 Ok(Reply::Done)
             }
-            Command::Send(draft) => {
-                if let Some(mut turn) = turn {
-                    turn.wait().await;
-                    let sent = self.send_message(session, &draft).await;
-                    drop(turn);
-                    return sent;
-                }
-                self.send_message(session, &draft).await
-            }
+            Command::Send(draft) => self.send_message(session, &draft).await,
             Command::Typing { dialog_id, state } => self.typing(session, &dialog_id, state).await,
             Command::ReadUpto { dialog_id, seq } => self.read_upto(session, &dialog_id, seq).await,
             Command::History { dialog_id, range, limit } => {
@@ -295,16 +309,6 @@ impl Gateway {
     pub async fn end_session(self: &Arc<Self>, session: &Arc<LiveSession>, why: Dismissal) {
         session.with(|machine| machine.end(why));
         self.bury(session).await;
-    }
-
-    async fn refresh(self: &Arc<Self>, session: &Arc<LiveSession>, token: &str) -> Result<Reply, Refusal> {
-        let identity = self.ports.auth.verify(token).await.map_err(super::usecase::attach::unverified)?;
-        if identity.user_id != *session.user_id() {
-            return Err(Refusal::new(ErrorCode::Forbidden, "the token is another user's"));
-        }
-        session.with(|machine| machine.set_token_expiry(identity.expires_at));
-        self.schedule(session);
-        Ok(Reply::Refreshed(identity))
     }
 }
 

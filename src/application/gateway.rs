@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::care::Care;
 use super::feed::context::FeedContext;
 use super::feed::registry::FeedRegistry;
+use super::limits::Rate;
 use super::memberships::Memberships;
 use super::ports::auth::{Authenticator, TicketStore};
 use super::ports::bus::EventBus;
@@ -42,6 +43,10 @@ pub struct Config {
     pub typing_max_members: u64,
     /// Above this many members a dialog has no presence.
     pub presence_max_members: u64,
+    /// Commands of one session.
+    pub commands_rate: Rate,
+    /// Messages of one session.
+    pub sends_rate: Rate,
     /// How long a send waits for another one with the same id.
     pub send_patience: Duration,
 }
@@ -56,6 +61,8 @@ impl Default for Config {
             typing_expires: Duration::from_secs(6),
             typing_max_members: 200,
             presence_max_members: 500,
+            commands_rate: Rate { per_second: 20 },
+            sends_rate: Rate { per_second: 5 },
             send_patience: Duration::from_secs(5),
         }
     }

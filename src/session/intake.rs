@@ -26,8 +26,8 @@ pub enum Intake {
     },
     /// The user has left this dialog: the subscription has ended.
     Revoked(DialogId),
-    /// The user has joined this dialog.
-    Joined(DialogId),
+    /// The user has joined this dialog, at this bus time.
+    Joined(DialogId, UnixMillis),
     /// The session has ended.
     Ended,
 }
@@ -71,8 +71,8 @@ pub struct Applied {
     pub gap_told: bool,
     /// Dialogs that the user has left: their subscriptions have ended.
     pub left: Vec<DialogId>,
-    /// Dialogs that the user has joined.
-    pub joined: Vec<DialogId>,
+    /// Dialogs that the user has joined, and when.
+    pub joined: Vec<(DialogId, UnixMillis)>,
 }
 
 /// The queue is full, even without what was handed over already.
@@ -173,7 +173,7 @@ impl Session {
                         return applied;
                     }
                 }
-                Ok(Intake::Joined(dialog)) => applied.joined.push(dialog),
+                Ok(Intake::Joined(dialog, at)) => applied.joined.push((dialog, at)),
                 Ok(_) => {}
                 Err(NoRoom { .. }) => {
                     self.revoke_in(&piece.events[index..], &mut applied);
@@ -307,7 +307,7 @@ impl Session {
             EventKind::Message { sender, .. } => self.ephemerals.end_typing(&event.feed, sender),
             EventKind::Membership { dialog, user, change } if *user == self.user_id => match change {
                 MembershipChange::Removed => return Ok(self.revoke(dialog.clone(), event)),
-                MembershipChange::Added => return Ok(Intake::Joined(dialog.clone())),
+                MembershipChange::Added => return Ok(Intake::Joined(dialog.clone(), logged.at)),
             },
             _ => {}
         }

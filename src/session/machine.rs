@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::Cursor;
+use super::delivered::{message_seq, position_after};
 use super::ephemeral::Ephemerals;
 use super::outbox::{Outbox, OutboxLimits};
 use super::reader::{Attachment, Dismissal, Transport};
-use super::snapshot::{SessionSnapshot, SubscribeOptions, SubscriptionSnapshot};
+use super::snapshot::{SentSnapshot, SessionSnapshot, SubscribeOptions, SubscriptionSnapshot};
 use super::subscriptions::{CatchUpFrom, Confirmed, Flow, Subscription, Subscriptions};
 use crate::domain::event::LogPosition;
 use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
@@ -55,8 +56,12 @@ pub struct Session {
     pub(super) acknowledged: Cursor,
     /// Generation and number that the subscriptions' delivered positions belong to: a cursor below lacks some of it.
     pub(super) delivered_as_of: (u32, u64),
+    /// Whether the client has nothing else as of then: else it may have more.
+    pub(super) delivered_exactly: bool,
     /// The queue is not the one the last cursor was given for: only the logs can tell what comes next.
     pub(super) lost_queue: bool,
+    /// What the lost queue had handed out after the acknowledged place.
+    pub(super) sent_before: Vec<SentSnapshot>,
     /// Where the reader stood when a catch-up found the queue full: until it moves on, reading a log is in vain.
     pub(super) full_at: Option<u64>,
     pub(super) ephemerals: Ephemerals,
@@ -117,7 +122,9 @@ impl Session {
             epoch: first_epoch,
             acknowledged,
             delivered_as_of: (first_epoch, 0),
+            delivered_exactly: true,
             lost_queue: false,
+            sent_before: Vec::new(),
             full_at: None,
             ephemerals: Ephemerals::default(),
             subscriptions: Subscriptions::default(),
@@ -150,7 +157,9 @@ impl Session {
         session.epoch = acknowledged.epoch;
         session.acknowledged = acknowledged;
         session.delivered_as_of = (acknowledged.epoch, acknowledged.number);
+        session.delivered_exactly = snapshot.delivered_exactly;
         session.lost_queue = true;
+        session.sent_before = snapshot.sent;
         session.highest_attach = snapshot.highest_attach;
         session.follow_all = snapshot.follow_all;
         for saved in snapshot.subscriptions {
@@ -205,7 +214,28 @@ impl Session {
             highest_attach: self.highest_attach,
             follow_all: self.follow_all,
             subscriptions: subscriptions.collect(),
+            delivered_exactly: self.delivered_exactly || (all_delivered && self.subscriptions.behind() == 0),
+            sent: self.sent_unacknowledged(),
         }
+    }
+
+    fn sent_unacknowledged(&self) -> Vec<SentSnapshot> {
+        if self.lost_queue {
+            return self.sent_before.clone();
+        }
+        if self.outbox.floor() > self.acknowledged.number {
+            // Some of it was given up: the rest is of no use without it.
+            return Vec::new();
+        }
+        let sent = self.outbox.after(self.acknowledged.number);
+        let sent = sent.take_while(|entry| entry.number <= self.outbox.sent());
+        sent.filter_map(|entry| {
+            let event = entry.event.as_ref()?;
+            let (position, kind) = position_after(event)?;
+            let message_seq = message_seq(event);
+            Some(SentSnapshot { number: entry.number, feed: event.feed.clone(), position, kind, message_seq })
+        })
+        .collect()
     }
 
     /// The session's name.

@@ -5,6 +5,7 @@
 //! and a dead WebSocket all lose nothing.
 
 pub mod cursor;
+pub mod delivered;
 pub mod ephemeral;
 pub mod intake;
 pub mod machine;

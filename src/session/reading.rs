@@ -1,14 +1,15 @@
 //! What goes out: attaching, draining, acknowledging, and the end of it.
 
 use super::cursor::Cursor;
+use super::delivered::{self, message_seq, position_after};
 use super::machine::Session;
 use super::outbox::Outbox;
 use super::reader::{
     AttachRefused, AttachRequest, Attached, Attachment, Dismissal, DrainBudget, Drained, Outgoing, Reader,
     ReaderId, Resume, Transport,
 };
-use super::subscriptions::{CLOCKS_APART_MAX, CatchUpFrom, Flow, NOWHERE};
-use crate::domain::event::{Event, EventKind, LogPosition};
+use super::subscriptions::{CLOCKS_APART_MAX, CatchUpFrom, Flow};
+use crate::domain::event::LogPosition;
 use crate::domain::time::{Tick, UnixMillis};
 
 /// How much further back than a cursor's watermark a rebuild reads: the clocks of the bus's shards differ.
@@ -284,23 +285,29 @@ impl Session {
         let cursor = self.cursor_at(number);
         let subscriptions = &mut self.subscriptions;
         self.outbox.acknowledge(number, |event| {
-            subscriptions.update(&event.feed, |subscription| {
-                // Nowhere: what was queued before the gap is of a log that is no more.
-                let nowhere = &*subscription.delivered.epoch == NOWHERE;
-                if let Some(position) = position_after(event)
-                    && (!nowhere || event.logged.is_none())
-                {
-                    subscription.delivered = position;
-                }
-                if let EventKind::Message { seq, .. } | EventKind::Restored { seq, .. } = event.kind {
-                    subscription.delivered_message_seq = subscription.delivered_message_seq.max(seq);
-                }
-            });
+            delivered::note(subscriptions, &event.feed, position_after(event), message_seq(event));
         });
+        // What was given up before it was acknowledged is in no feed's delivered position.
+        self.delivered_exactly &= floor <= self.acknowledged.number;
         self.delivered_as_of = (self.epoch, number);
         if number >= self.acknowledged.number || self.acknowledged.epoch != self.epoch {
             self.acknowledged = cursor;
         }
+    }
+
+    /// Notes what a cursor that the record knows of covers. True if the delivered positions are those of the cursor.
+    fn note_delivered_up_to(&mut self, cursor: Cursor) -> bool {
+        let sent = std::mem::take(&mut self.sent_before);
+        if cursor.epoch != self.epoch {
+            return false;
+        }
+        let known_up_to = sent.last().map_or(self.acknowledged.number, |last| last.number);
+        for known in sent.into_iter().take_while(|known| known.number <= cursor.number) {
+            self.delivered_as_of = (self.epoch, known.number);
+            let position = Some((known.position, known.kind));
+            delivered::note(&mut self.subscriptions, &known.feed, position, known.message_seq);
+        }
+        self.delivered_exactly && cursor.number <= known_up_to
     }
 
     /// Forgets the queue: everything after the cursor is read from the logs again, under a new generation.
@@ -311,6 +318,8 @@ impl Session {
         if regressed {
             self.delivered_as_of = asked;
         }
+        let exact = !regressed && self.note_delivered_up_to(cursor);
+        self.delivered_exactly = exact;
         self.epoch = self.epoch.wrapping_add(1).max(1);
         self.lost_queue = false;
         self.full_at = None;
@@ -328,6 +337,7 @@ impl Session {
                 subscription.delivered_message_seq = 0;
             }
             let (position, from) = match &subscription.in_step {
+                _ if exact => (&subscription.delivered, CatchUpFrom::Position),
                 Some(in_step) if is_later(&in_step.position, &subscription.delivered) => {
                     (&in_step.position, since)
                 }
@@ -346,12 +356,4 @@ impl Session {
 /// gets a new log is not in step until that has been told.
 fn is_later(in_step: &LogPosition, delivered: &LogPosition) -> bool {
     in_step.epoch != delivered.epoch || in_step.offset > delivered.offset
-}
-
-fn position_after(event: &Event) -> Option<LogPosition> {
-    match (&event.logged, &event.kind) {
-        (Some(logged), _) => Some(LogPosition { epoch: logged.epoch.clone(), offset: logged.offset }),
-        (None, EventKind::Gap { after, .. }) => Some(after.clone()),
-        (None, _) => None,
-    }
 }

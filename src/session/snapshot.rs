@@ -1,6 +1,7 @@
 //! What of a session is written down, so that another node (or a later day) can rebuild it from the logs.
 
 use super::cursor::Cursor;
+use super::delivered::Teller;
 use super::subscriptions::{Confirmed, InStep};
 use crate::domain::event::LogPosition;
 use crate::domain::ids::{DeviceId, FeedKey, SessionId, UserId};
@@ -31,6 +32,21 @@ pub struct SubscriptionSnapshot {
     pub confirmed: Confirmed,
 }
 
+/// An event that was handed out and not acknowledged yet: lets a rebuild know exactly what a newer cursor covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentSnapshot {
+    /// Its number in the session.
+    pub number: u64,
+    /// Whose log it came from.
+    pub feed: FeedKey,
+    /// Where it stands there (or where a gap ends).
+    pub position: LogPosition,
+    /// An entry of the log, or a gap.
+    pub kind: Teller,
+    /// The message's place in the dialog, if it is one.
+    pub message_seq: Option<u64>,
+}
+
 /// A session as it is written down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionSnapshot {
@@ -50,4 +66,8 @@ pub struct SessionSnapshot {
     pub follow_all: Option<SubscribeOptions>,
     /// The subscriptions, the user's own feed among them.
     pub subscriptions: Vec<SubscriptionSnapshot>,
+    /// Whether the delivered positions are exactly those of the acknowledged cursor: else the client may have more.
+    pub delivered_exactly: bool,
+    /// What was handed out after the acknowledged cursor, oldest first; at most what a queue holds.
+    pub sent: Vec<SentSnapshot>,
 }

@@ -93,3 +93,16 @@ fn a_gap_that_was_given_up_does_not_count_the_messages_behind_it_as_known() {
     let again = session.catch_up(&feed("d")).unwrap();
     assert_eq!((again.position, again.last_message_seq), (at(0), 0), "not 20, as message 21 would say");
 }
+
+#[test]
+fn a_catch_up_that_found_no_room_is_due_again_when_a_spill_has_made_room() {
+    let mut session = session(&config(3, 1000), &["d", "other", "third"]);
+    attach(&mut session, None);
+    session.distrust(&feed("d"));
+    push_all(&mut session, &messages(&feed("other"), 1..=2));
+    assert_eq!(catch_up(&mut session, &feed("d"), messages(&feed("d"), 1..=2)), Progress::Full);
+    assert!(!session.wants_catch_up());
+    assert_eq!(session.push(&message(&feed("third"), 1), SETTLED), Intake::Behind { spilled: true });
+    // Nothing waits for the reader, and it has not moved.
+    assert!(session.wants_catch_up());
+}

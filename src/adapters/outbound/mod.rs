@@ -1,5 +1,8 @@
-//! Implementations of the application's ports.
+//! What the gateway calls: each adapter implements ports of the application with one technology.
 
 pub mod auth;
 pub mod clock;
 pub mod crypto;
+pub mod memory;
+pub mod store_grpc;
+pub mod telemetry;

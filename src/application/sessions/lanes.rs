@@ -8,10 +8,19 @@ use tokio::sync::oneshot;
 
 use crate::domain::ids::DialogId;
 
-/// One queue per dialog; a lane without anybody in it takes no room.
+/// What commands line up for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Lane {
+    /// What changes the session itself.
+    Session,
+    /// Sends to a dialog.
+    Dialog(DialogId),
+}
+
+/// One queue per lane; a lane without anybody in it takes no room.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    tails: Mutex<HashMap<DialogId, Tail>>,
+    tails: Mutex<HashMap<Lane, Tail>>,
 }
 
 #[derive(Debug)]
@@ -30,25 +39,25 @@ struct Left {
 #[derive(Debug)]
 pub struct Turn {
     lanes: Arc<Lanes>,
-    dialog: DialogId,
+    lane: Lane,
     number: u64,
     ahead: Option<oneshot::Receiver<Left>>,
     leave: Option<oneshot::Sender<Left>>,
 }
 
 impl Lanes {
-    /// Lines up behind everybody who is in the dialog's lane now.
+    /// Lines up behind everybody who is in the lane now.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, dialog: &DialogId) -> Turn {
+    pub fn enter(self: &Arc<Self>, lane: Lane) -> Turn {
         let (leave, left) = oneshot::channel();
         let mut tails = self.tails.lock();
-        let (number, ahead) = match tails.remove(dialog) {
+        let (number, ahead) = match tails.remove(&lane) {
             Some(tail) => (tail.newest + 1, Some(tail.left)),
             None => (0, None),
         };
-        tails.insert(dialog.clone(), Tail { newest: number, left });
+        tails.insert(lane.clone(), Tail { newest: number, left });
         drop(tails);
-        Turn { lanes: self.clone(), dialog: dialog.clone(), number, ahead, leave: Some(leave) }
+        Turn { lanes: self.clone(), lane, number, ahead, leave: Some(leave) }
     }
 }
 
@@ -66,8 +75,8 @@ impl Drop for Turn {
         let mut tails = self.lanes.tails.lock();
         // One who leaves before its turn stays as the tail, so that the next one learns of those ahead.
         let had_turn = self.ahead.is_none();
-        if had_turn && tails.get(&self.dialog).is_some_and(|tail| tail.newest == self.number) {
-            tails.remove(&self.dialog);
+        if had_turn && tails.get(&self.lane).is_some_and(|tail| tail.newest == self.number) {
+            tails.remove(&self.lane);
         }
         drop(tails);
         if let Some(leave) = self.leave.take() {
@@ -83,6 +92,10 @@ mod tests {
 
     use super::*;
 
+    fn lane(dialog: &str) -> Lane {
+        Lane::Dialog(DialogId::parse(dialog).unwrap())
+    }
+
     async fn is_waiting(turn: &mut Turn) -> bool {
         tokio::time::timeout(Duration::from_millis(1), turn.wait()).await.is_err()
     }
@@ -90,11 +103,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lane_is_left_in_the_order_it_was_entered_and_others_are_free() {
         let lanes = Arc::new(Lanes::default());
-        let (a, b) = (DialogId::parse("a").unwrap(), DialogId::parse("b").unwrap());
-        let mut first = lanes.enter(&a);
-        let mut second = lanes.enter(&a);
-        let mut third = lanes.enter(&a);
-        let mut other = lanes.enter(&b);
+        let (a, b) = (lane("a"), lane("b"));
+        let mut first = lanes.enter(a.clone());
+        let mut second = lanes.enter(a.clone());
+        let mut third = lanes.enter(a.clone());
+        let mut other = lanes.enter(b);
         first.wait().await;
         other.wait().await;
         assert!(is_waiting(&mut second).await);
@@ -110,10 +123,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_who_leaves_without_a_turn_lets_nobody_overtake() {
         let lanes = Arc::new(Lanes::default());
-        let a = DialogId::parse("a").unwrap();
-        let first = lanes.enter(&a);
-        let second = lanes.enter(&a);
-        let mut third = lanes.enter(&a);
+        let a = lane("a");
+        let first = lanes.enter(a.clone());
+        let second = lanes.enter(a.clone());
+        let mut third = lanes.enter(a.clone());
         drop(second);
         assert!(is_waiting(&mut third).await, "the first is still in the lane");
         drop(first);

@@ -9,22 +9,34 @@ use parking_lot::Mutex;
 
 use super::lanes::Lanes;
 use crate::application::feed::registry::Membership;
+use crate::application::limits::Meter;
 use crate::domain::event::Event;
 use crate::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use crate::domain::time::{Tick, UnixMillis};
 use crate::session::intake::Intake;
 use crate::session::machine::Session;
-use crate::session::reader::{DrainBudget, Drained, Outgoing, ReaderId};
+use crate::session::reader::{
+    AttachRefused, AttachRequest, Attached, DrainBudget, Drained, Outgoing, ReaderId,
+};
 
 /// Something that has come up in a session and must be done outside its lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Chore {
     /// The user has left the dialog: leave its feed, too.
     Leave(DialogId),
-    /// The user has joined the dialog: follow it, if the session follows all.
-    Follow(DialogId),
+    /// The user has joined the dialog at this bus time: follow it from there, since the session follows all.
+    Follow(DialogId, UnixMillis),
     /// Membership events were missed: ask the Store about every dialog.
     Recheck,
+}
+
+/// What a session has used up of its rates.
+#[derive(Debug, Default)]
+pub struct Meters {
+    /// Commands of any kind.
+    pub commands: Meter,
+    /// Messages.
+    pub sends: Meter,
 }
 
 /// A session, shared by the feeds that push into it and the transport that reads it.
@@ -34,6 +46,8 @@ pub struct LiveSession {
     inner: Mutex<Inner>,
     /// Orders sends by dialog.
     pub lanes: Arc<Lanes>,
+    /// What it has used up of its rates.
+    pub meters: Meters,
     /// Held while a batch of commands is worked off.
     pub batch: tokio::sync::Mutex<()>,
     cared_for: AtomicBool,
@@ -85,6 +99,7 @@ impl LiveSession {
             user_id: machine.user_id().clone(),
             inner: Mutex::new(Inner { machine, waker: None, feeds: HashMap::new(), chores: Vec::new() }),
             lanes: Arc::default(),
+            meters: Meters::default(),
             batch: tokio::sync::Mutex::new(()),
             cared_for: AtomicBool::new(false),
             alarm: AtomicU64::new(u64::MAX),
@@ -130,6 +145,28 @@ impl LiveSession {
         (result, needs_care)
     }
 
+    /// Makes the asker the one reader; the one that waits is woken to hear that it is not any more. Also says whether
+    /// the session was here before.
+    ///
+    /// # Errors
+    /// [`AttachRefused`]; session and live reader are unharmed.
+    pub fn attach(
+        &self,
+        request: &AttachRequest,
+        now_bus: UnixMillis,
+    ) -> Result<(Attached, bool), AttachRefused> {
+        let (attached, waker) = {
+            let mut inner = self.inner.lock();
+            let was_here = inner.machine.is_here();
+            let attached = inner.machine.attach(request, now_bus)?;
+            ((attached, was_here), inner.waker.take())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(attached)
+    }
+
     /// Takes an event from a feed.
     pub fn deliver(&self, event: &Arc<Event>, settled: UnixMillis) -> Delivery {
         let mut delivery = Delivery::default();
@@ -141,10 +178,10 @@ impl LiveSession {
                 Intake::Dropped => delivery.dropped = true,
                 Intake::Behind { spilled } => delivery.spilled = spilled,
                 Intake::Revoked(dialog) => inner.add_chore(Chore::Leave(dialog)),
-                Intake::Joined(dialog) if inner.machine.follow_all().is_some() => {
-                    inner.add_chore(Chore::Follow(dialog));
+                Intake::Joined(dialog, at) if inner.machine.follow_all().is_some() => {
+                    inner.add_chore(Chore::Follow(dialog, at));
                 }
-                Intake::Joined(_) | Intake::Ended => {}
+                Intake::Joined(..) | Intake::Ended => {}
             }
             delivery.needs_care = inner.needs_care();
             inner.take_waker()

@@ -232,8 +232,8 @@ impl Gateway {
             }
         };
         let request = request(input, None, identity);
-        let (attached, _) = session.with(|machine| machine.attach(&request, self.ports.bus.time()));
-        Ok((attached.map_err(refused)?, subscribed))
+        let (attached, _) = session.attach(&request, self.ports.bus.time()).map_err(refused)?;
+        Ok((attached, subscribed))
     }
 
     async fn follow_own_feed(self: &Arc<Self>, session: &Arc<LiveSession>) -> Result<(), Refusal> {
@@ -254,10 +254,8 @@ impl Gateway {
     ) -> Result<Found, Refusal> {
         let request = request(input, parse_cursor(input)?, identity);
         let now_bus = self.ports.bus.time();
-        let ((was_here, attached), _) =
-            session.with(|machine| (machine.is_here(), machine.attach(&request, now_bus)));
-        match attached {
-            Ok(attached) => {
+        match session.attach(&request, now_bus) {
+            Ok((attached, was_here)) => {
                 let reading = self.reading(session.clone(), attached, attached.resume, None);
                 if !was_here {
                     self.say_here(&session).await;

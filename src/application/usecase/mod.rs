@@ -4,6 +4,7 @@ pub mod attach;
 pub mod history;
 pub mod presence;
 pub mod read_upto;
+pub mod refresh;
 pub mod send_message;
 pub mod subscribe;
 pub mod typing;

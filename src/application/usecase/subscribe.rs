@@ -6,19 +6,21 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::presence::bus_refusal;
+use crate::application::catch_up::PIECE_EVENTS_MAX;
 use crate::application::command::{
     DialogTarget, Failed, Followed, Since, Subscribed, Targets, store_refusal,
 };
 use crate::application::gateway::Gateway;
 use crate::application::memberships::Checked;
-use crate::application::ports::bus::BusError;
+use crate::application::ports::bus::{BusError, LogEntry, ReadFrom};
 use crate::application::sessions::live::{Chore, LiveSession};
 use crate::domain::dialog::Membership;
 use crate::domain::error::{ErrorCode, Refusal};
-use crate::domain::event::LogPosition;
-use crate::domain::ids::{DialogId, FeedKey};
+use crate::domain::event::{EventKind, LogPosition, MembershipChange};
+use crate::domain::ids::{DialogId, FeedKey, UserId};
 use crate::domain::time::UnixMillis;
 use crate::session::machine::Session;
+use crate::session::reading::REBUILD_MARGIN;
 use crate::session::snapshot::SubscribeOptions;
 use crate::session::subscriptions::Confirmed;
 
@@ -185,18 +187,46 @@ impl Gateway {
         Ok(subscribed)
     }
 
-    /// The user has joined a dialog, and the session follows all. False if it is to be tried again.
+    /// The user has joined a dialog, and the session follows all: nothing that was said since may be missed. False if it
+    /// is to be tried again.
     pub(in crate::application) async fn follow_joined(
         self: &Arc<Self>,
         session: &Arc<LiveSession>,
         dialog: &DialogId,
+        at: UnixMillis,
     ) -> bool {
         let Some(options) = session.peek(Session::follow_all) else { return true };
-        let target = DialogTarget { dialog_id: dialog.clone(), since: None };
+        let Ok(position) = self.position_of_joining(session.user_id(), dialog, at).await else {
+            return false;
+        };
+        let target =
+            DialogTarget { dialog_id: dialog.clone(), since: Some(Since { position, message_seq: None }) };
         match self.follow_named(session, vec![target], options).await {
             Ok(subscribed) => subscribed.failed.iter().all(|failed| !failed.code.retryable()),
             Err(refusal) => !refusal.code.retryable(),
         }
+    }
+
+    /// Where the dialog's log tells of the joining; or where it stood at that time, if it doesn't (yet).
+    async fn position_of_joining(
+        &self,
+        user: &UserId,
+        dialog: &DialogId,
+        at: UnixMillis,
+    ) -> Result<LogPosition, BusError> {
+        let feed = self.feeds.open(&FeedKey::Dialog(dialog.clone())).await?;
+        let slice = feed.read(ReadFrom::Since(at.minus(REBUILD_MARGIN)), PIECE_EVENTS_MAX).await?;
+        let tells_of_joining = |entry: &&LogEntry| {
+            feed.decode(entry).is_some_and(|event| {
+                let added = MembershipChange::Added;
+                matches!(&event.kind, EventKind::Membership { user: whose, change, .. }
+                    if whose == user && *change == added)
+            })
+        };
+        let told = slice.entries.iter().rev().find(tells_of_joining).map(|entry| entry.offset);
+        let later = slice.entries.iter().find(|entry| entry.at >= at).map(|entry| entry.offset - 1);
+        let offset = told.or(later).unwrap_or(slice.head.offset);
+        Ok(LogPosition { epoch: slice.head.epoch, offset })
     }
 
     async fn follow_dialog(
@@ -269,6 +299,10 @@ impl Gateway {
         let in_step = self.join_and_catch_up(session, key).await;
         match in_step {
             Ok(replayed) => {
+                // What was replayed may have told of joining or leaving other dialogs.
+                if session.needs_care() {
+                    self.attend(session);
+                }
                 let head = feed.position().unwrap_or(head);
                 Ok(InStep { head, replayed })
             }

@@ -1,0 +1,89 @@
+//! The query of an attach, the same on all transports.
+
+use axum::extract::{FromRequestParts, Query};
+use http::request::Parts;
+use serde::Deserialize;
+
+use super::reject::Rejection;
+use crate::adapters::inbound::wire::commands::{Hello, parse_device, parse_dialogs_parameter};
+use crate::application::usecase::attach::AttachInput;
+use crate::domain::error::{ErrorCode, Refusal};
+use crate::session::reader::Transport;
+
+/// Everything that may stand in a query of `/v1`.
+#[derive(Clone, Default, Deserialize)]
+pub struct AttachQuery {
+    /// The session to go on with.
+    pub session: Option<String>,
+    /// What the client has.
+    pub cursor: Option<String>,
+    /// The client's own count of its attaches.
+    pub attach: Option<String>,
+    /// What a new session follows at once.
+    pub dialogs: Option<String>,
+    /// On which device a new session is.
+    pub device_id: Option<String>,
+    /// How long a poll waits.
+    pub wait_ms: Option<String>,
+    /// One-use credentials.
+    pub ticket: Option<String>,
+    /// A JWT, where that is allowed.
+    pub access_token: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AttachQuery {
+    type Rejection = Rejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(query)) => Ok(query),
+            Err(_) => Err(bad("the query can't be read, or has a parameter twice").into()),
+        }
+    }
+}
+
+impl AttachQuery {
+    /// What the query asks for.
+    ///
+    /// # Errors
+    /// `bad_request` for a parameter that can't be read.
+    pub fn attach_input(&self, transport: Transport) -> Result<AttachInput, Refusal> {
+        Ok(AttachInput {
+            session: self.session.clone(),
+            cursor: self.cursor.clone(),
+            attach: self.attach_count()?,
+            transport,
+            device_id: self.device_id.as_deref().map(parse_device).transpose()?,
+            dialogs: self.dialogs.as_deref().map(parse_dialogs_parameter).transpose()?.flatten(),
+            replace_expired: transport != Transport::Poll,
+        })
+    }
+
+    /// The same, where a `hello` has its say first.
+    ///
+    /// # Errors
+    /// `bad_request` for a parameter that can't be read.
+    pub fn attach_input_with(&self, hello: Hello) -> Result<AttachInput, Refusal> {
+        let mut input = self.attach_input(Transport::WebSocket)?;
+        // A cursor belongs to its session: the two come from the same place.
+        if hello.session.is_some() {
+            input.session = hello.session;
+            input.cursor = hello.cursor;
+        } else if hello.cursor.is_some() {
+            input.cursor = hello.cursor;
+        }
+        input.attach = hello.attach.or(input.attach);
+        input.device_id = hello.device_id.or(input.device_id);
+        input.dialogs = hello.dialogs.or(input.dialogs);
+        Ok(input)
+    }
+
+    fn attach_count(&self) -> Result<Option<u64>, Refusal> {
+        let parsed = self.attach.as_deref().map(str::parse).transpose();
+        parsed.map_err(|_| bad("attach is not an integer"))
+    }
+}
+
+fn bad(message: &'static str) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, message)
+}

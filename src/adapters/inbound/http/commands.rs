@@ -1,0 +1,113 @@
+//! `POST /v1/commands`: what a session that reads by SSE or long-poll has to say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::attach_query::AttachQuery;
+use super::credentials::identify;
+use super::edge::Edge;
+use super::reject::{Rejection, json};
+use crate::adapters::inbound::wire::commands::{Parsed, Said, parse_batch};
+use crate::adapters::inbound::wire::errors::error_json;
+use crate::adapters::inbound::wire::replies::reply_json;
+use crate::application::command::{Command, Reply};
+use crate::application::ports::auth::Identity;
+use crate::application::sessions::live::LiveSession;
+use crate::application::usecase::attach::session_gone;
+use crate::domain::error::{ErrorCode, Refusal};
+
+/// Largest body, in bytes.
+pub const COMMANDS_BODY_MAX_BYTES: usize = 64 * 1024;
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Works a batch off, one command after the other; every command is answered.
+///
+/// # Errors
+/// A [`Rejection`] of the whole batch: then nothing was done.
+pub async fn post_commands(
+    State(edge): State<Arc<Edge>>,
+    query: AttachQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Rejection> {
+    let identity = Arc::new(identify(&edge, &headers, &query).await?);
+    let named = query.session.as_deref();
+    let named = named.ok_or_else(|| Refusal::new(ErrorCode::BadRequest, "session is missing"))?;
+    let session = edge.gateway.require_session(&identity, named)?;
+    if !is_json(&headers) {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return Err(Rejection::of_http(status, "the body must be application/json"));
+    }
+    let batch = parse_batch(&read_body(body).await?)?;
+
+    // One batch at a time per session: the next one waits here.
+    let _turn = session.batch.lock().await;
+    let mut replies = b"{\"replies\":[".to_vec();
+    for (index, parsed) in batch.into_iter().enumerate() {
+        if index > 0 {
+            replies.push(b',');
+        }
+        replies.extend_from_slice(&answer(&edge, &identity, &session, parsed).await);
+    }
+    replies.extend_from_slice(b"]}");
+    Ok(json(replies).into_response())
+}
+
+async fn answer(
+    edge: &Edge,
+    identity: &Arc<Identity>,
+    session: &Arc<LiveSession>,
+    parsed: Parsed,
+) -> Vec<u8> {
+    let reference = parsed.reference.as_deref();
+    match carry_out(edge, identity, session, parsed.said).await {
+        Ok(reply) => reply_json(&reply, reference),
+        Err(refusal) => error_json(&refusal, reference),
+    }
+}
+
+async fn carry_out(
+    edge: &Edge,
+    identity: &Arc<Identity>,
+    session: &Arc<LiveSession>,
+    said: Result<Said, Refusal>,
+) -> Result<Reply, Refusal> {
+    let command: Command = match said? {
+        Said::Command(command) => command,
+        Said::Hello(_) => {
+            return Err(Refusal::new(ErrorCode::BadRequest, "hello is a WebSocket's first frame"));
+        }
+    };
+    // A `bye` earlier in the batch has ended it.
+    if session.peek(|machine| machine.ended().is_some()) {
+        return Err(session_gone());
+    }
+    edge.gateway.carry_out(identity, session, command).await
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+async fn read_body(body: Body) -> Result<Bytes, Rejection> {
+    let collected = Limited::new(body, COMMANDS_BODY_MAX_BYTES).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, collected).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Refusal::new(ErrorCode::TooLarge, "the body is larger than 64 KiB").into())
+        }
+        Ok(Err(_)) => Err(Rejection::of_http(StatusCode::BAD_REQUEST, "the body could not be read")),
+        Err(_) => Err(Rejection::of_http(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
+    }
+}

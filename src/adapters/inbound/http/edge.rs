@@ -1,0 +1,79 @@
+//! What the adapters are given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::task::TaskTracker;
+
+use super::origin::AllowedOrigins;
+use crate::adapters::inbound::wire::commands::BATCH_COMMANDS_MAX;
+use crate::adapters::inbound::wire::replies::Terms;
+use crate::application::gateway::Gateway;
+
+/// Settings of the client-facing adapters.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Whose pages may call.
+    pub allowed_origins: AllowedOrigins,
+    /// Whether a token may come as `access_token=`.
+    pub allow_query_token: bool,
+    /// Name of an `HttpOnly` cookie that may carry the token.
+    pub cookie: Option<String>,
+    /// How often a WebSocket is pinged.
+    pub ws_ping: Duration,
+    /// Largest inbound WebSocket message, in bytes.
+    pub ws_frame_bytes: u32,
+    /// How often a stream of server-sent events says that it is alive.
+    pub sse_heartbeat: Duration,
+    /// How long a stream of server-sent events lives.
+    pub sse_rotate: Duration,
+    /// How long a poll waits if the client doesn't say.
+    pub poll_wait: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            allowed_origins: AllowedOrigins::default(),
+            allow_query_token: false,
+            cookie: None,
+            ws_ping: Duration::from_secs(25),
+            ws_frame_bytes: 64 * 1024,
+            sse_heartbeat: Duration::from_secs(15),
+            sse_rotate: Duration::from_secs(10 * 60),
+            poll_wait: Duration::from_secs(25),
+        }
+    }
+}
+
+/// The node, as the adapters see it.
+pub struct Edge {
+    /// What is behind.
+    pub gateway: Arc<Gateway>,
+    /// Settings.
+    pub config: Config,
+    /// What `welcome` tells.
+    pub terms: Terms,
+    /// Owns the tasks of connections that have left HTTP.
+    pub tasks: TaskTracker,
+}
+
+impl Edge {
+    /// Puts it together.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>, config: Config, tasks: TaskTracker) -> Arc<Self> {
+        let behind = gateway.config();
+        let terms = Terms {
+            ping: config.ws_ping,
+            resume_window: behind.session.resume_window,
+            frame_bytes: config.ws_frame_bytes,
+            subscriptions: behind.session.subscriptions_max,
+            batch_commands: BATCH_COMMANDS_MAX,
+            typing_every: behind.typing_every,
+            typing_expires: behind.typing_expires,
+            typing_max_members: behind.typing_max_members,
+            node: behind.node.clone(),
+        };
+        Arc::new(Self { gateway, config, terms, tasks })
+    }
+}

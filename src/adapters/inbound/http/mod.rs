@@ -1,0 +1,9 @@
+//! What all HTTP entry points share, and those that are nothing but HTTP.
+
+pub mod attach_query;
+pub mod commands;
+pub mod credentials;
+pub mod edge;
+pub mod origin;
+pub mod reject;
+pub mod sessions;

@@ -1,0 +1,28 @@
+//! The accept loop: sockets in, HTTP requests out to an axum `Router`.
+//!
+//! `axum::serve` installs no timer, so a silent socket, a slow header or an idle keep-alive stays open for ever, and its
+//! graceful shutdown waits for streams that never end. Here everything that waits for a peer has a limit
+//! ([`config::Config`]), and the owner decides by two tokens how it ends ([`accept::serve`]).
+//!
+//! - [`bind`]: a listening socket, or an error that says what to do.
+//! - [`accept`]: the loop; `accept_errors` is its patience when descriptors run out.
+//! - `detect`: HTTP/1.1 or HTTP/2 with prior knowledge, by the first bytes. TLS would come before it, with ALPN in its
+//!   place: what serves a connection is generic over the IO.
+//! - `connection`: one connection from the first byte to the last; `header_timer` is its clock.
+//! - [`slot`]: a connection's place under the cap, which an upgrade takes along.
+//!
+//! What hyper refuses by itself (malformed request 400, header too large 431) is answered without a body: no request
+//! exists yet that the router could see. A header that is too slow closes the connection without an answer.
+
+pub mod accept;
+mod accept_errors;
+pub mod bind;
+pub mod config;
+mod connection;
+mod detect;
+mod executor;
+mod header_timer;
+pub mod slot;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! HTTP/1.1: what is served, and what is not waited for.
+
+use std::time::{Duration, Instant};
+
+use super::server::Server;
+use crate::adapters::inbound::listener::config::Config;
+
+const SHORT: Duration = Duration::from_millis(80);
+
+#[tokio::test]
+async fn a_connection_serves_several_requests_and_knows_its_peer() {
+    let server = Server::start(Config::default());
+    let mut client = server.connect().await;
+    for _ in 0..3 {
+        let answer = client.ask_peer().await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_socket_is_closed() {
+    let server = Server::start(Config { first_byte_timeout: SHORT, ..Config::default() });
+    let mut client = server.connect().await;
+    assert!(client.read_until_closed().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_slow_header_is_closed_however_it_trickles() {
+    let server = Server::start(Config { header_read_timeout: SHORT, ..Config::default() });
+    let mut client = server.connect().await;
+    client.send("GET /peer HTTP/1.1\r\nhost: x\r\n").await;
+    let (mut reader, mut writer) = client.0.into_split();
+    let trickle = async {
+        let mut tick = tokio::time::interval(SHORT / 4);
+        loop {
+            tick.tick().await;
+            if tokio::io::AsyncWriteExt::write_all(&mut writer, b"x-more: 1\r\n").await.is_err() {
+                return;
+            }
+        }
+    };
+    let mut answer = Vec::new();
+    let closed = tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut answer);
+    super::server::soon(futures_util::future::select(Box::pin(trickle), Box::pin(closed))).await;
+    assert!(!answer.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn the_header_of_a_later_request_may_not_be_slow_either() {
+    let config = Config {
+        header_read_timeout: SHORT,
+        keep_alive_idle_timeout: Duration::from_secs(3600),
+        ..Config::default()
+    };
+    let server = Server::start(config);
+    let mut client = server.connect().await;
+    client.ask_peer().await;
+    client.send("GET /peer HT").await;
+    assert!(!client.read_until_closed().await.starts_with(b"HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_kept_for_the_idle_time_not_the_headers() {
+    let idle = SHORT * 4;
+    let config = Config { header_read_timeout: SHORT, keep_alive_idle_timeout: idle, ..Config::default() };
+    let server = Server::start(config);
+    let mut client = server.connect().await;
+    client.ask_peer().await;
+    #[expect(clippy::disallowed_methods, reason = "the peer's view: sockets know no paused time")]
+    let start = Instant::now();
+    client.read_until_closed().await;
+    assert!(start.elapsed() >= idle - SHORT, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_header_over_the_limit_is_answered_431() {
+    let config = Config::default();
+    let server = Server::start(config);
+    let mut client = server.connect().await;
+    let padding = "a".repeat(config.max_header_bytes);
+    client.send(format!("GET /peer HTTP/1.1\r\nhost: x\r\nx-padding: {padding}\r\n\r\n")).await;
+    let answer = client.read_until_closed().await;
+    assert!(answer.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn a_header_just_below_the_limit_is_served() {
+    let config = Config::default();
+    let server = Server::start(config);
+    let mut client = server.connect().await;
+    let padding = "a".repeat(config.max_header_bytes - 100);
+    client.send(format!("GET /peer HTTP/1.1\r\nx-padding: {padding}\r\n")).await;
+    let answer = client.ask_rest_of_header().await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn nonsense_is_answered_400() {
+    let server = Server::start(Config::default());
+    let mut client = server.connect().await;
+    client.send("\u{1}\u{2}\u{3} no http\r\n\r\n").await;
+    assert!(client.read_until_closed().await.starts_with(b"HTTP/1.1 400 "));
+}
+
+#[tokio::test]
+async fn a_request_that_begins_like_the_preface_is_served_also_in_pieces() {
+    let server = Server::start(Config::default());
+    let mut client = server.connect().await;
+    client.send_bytewise(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\nback").await;
+    let answer = client.read_until("back").await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    client.ask_peer().await;
+}
+
+#[tokio::test]
+async fn an_upgrade_gets_the_bare_socket_and_what_was_read_ahead() {
+    let server = Server::start(Config::default());
+    let mut client = server.connect().await;
+    client
+        .send("GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\nread ahead")
+        .await;
+    let answer = client.read_until("\r\n\r\nread ahead").await;
+    assert!(answer.starts_with("HTTP/1.1 101 "), "{answer}");
+    client.send("and on").await;
+    client.read_until("and on").await;
+}
+
+#[tokio::test]
+async fn over_the_cap_a_peer_waits_until_another_leaves() {
+    let server = Server::start(Config { max_connections: 1, ..Config::default() });
+    let mut first = server.connect().await;
+    first.ask_peer().await;
+    let mut second = server.connect().await;
+    second.send("GET /peer HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    first.ask_peer().await;
+    assert!(second.0.try_read(&mut [0]).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock));
+    drop(first);
+    let own = second.0.local_addr().unwrap().to_string();
+    second.read_until(&own).await;
+}
+
+#[tokio::test]
+async fn an_upgraded_connection_still_counts_against_the_cap() {
+    let server = Server::start(Config { max_connections: 1, ..Config::default() });
+    let mut first = server.connect().await;
+    first.send("GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
+    first.read_until("\r\n\r\n").await;
+    let mut second = server.connect().await;
+    second.send("GET /peer HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    first.send("echo").await;
+    first.read_until("echo").await;
+    assert!(second.0.try_read(&mut [0]).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock));
+    drop(first);
+    let own = second.0.local_addr().unwrap().to_string();
+    second.read_until(&own).await;
+}

@@ -1,0 +1,7 @@
+//! The listener over real sockets.
+
+mod http1;
+mod http2;
+mod raw_http2;
+mod server;
+mod shutdown;

@@ -1,0 +1,174 @@
+//! A listener with a router that shows what a test needs to see.
+
+use std::convert::Infallible;
+use std::future::{Future, pending};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::extract::ConnectInfo;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use http::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, mpsc};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::adapters::inbound::listener::accept::serve;
+use crate::adapters::inbound::listener::bind::bind;
+use crate::adapters::inbound::listener::config::Config;
+use crate::adapters::inbound::listener::slot::ConnectionSlot;
+
+/// Far more than anything here takes: reached only when what is waited for never comes.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Waits for an event, not for ever.
+pub(super) async fn soon<F: Future>(event: F) -> F::Output {
+    tokio::time::timeout(DEADLINE, event).await.expect("it happens within the deadline")
+}
+
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
+    pub(super) tracker: TaskTracker,
+    pub(super) soft: CancellationToken,
+    pub(super) hard: CancellationToken,
+    /// What `/stream` sends; closing it ends the stream.
+    pub(super) chunks: mpsc::Sender<&'static str>,
+}
+
+impl Server {
+    pub(super) fn start(config: Config) -> Self {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let tracker = TaskTracker::new();
+        let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+        let (chunks, stream) = mpsc::channel(1);
+        let task = {
+            let (tracker, soft, hard) = (tracker.clone(), soft.clone(), hard.clone());
+            let router = router(stream, &tracker);
+            async move { serve(listener, router, config, &tracker, soft, hard).await }
+        };
+        tracker.spawn(task);
+        Self { address, tracker, soft, hard, chunks }
+    }
+
+    pub(super) async fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// The loop and all connections are over.
+    pub(super) async fn ended(&self) {
+        self.tracker.close();
+        soon(self.tracker.wait()).await;
+    }
+}
+
+fn router(stream: mpsc::Receiver<&'static str>, tracker: &TaskTracker) -> axum::Router {
+    let stream = Arc::new(Mutex::new(Some(stream)));
+    axum::Router::new()
+        .route("/peer", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }))
+        .route("/echo", post(|body: String| async { body }))
+        .route("/never", get(pending::<StatusCode>))
+        .route(
+            "/stream",
+            get(async move || {
+                let chunks = stream.lock().await.take().expect("streamed once");
+                Body::from_stream(
+                    ReceiverStream::new(chunks).map(|chunk| Ok::<_, Infallible>(Bytes::from(chunk))),
+                )
+            }),
+        )
+        .route("/upgrade", any(upgrade).layer(Extension(tracker.clone())))
+}
+
+/// Takes the socket over and echoes, as a WebSocket would: bare on HTTP/1.1, generic on HTTP/2.
+async fn upgrade(
+    Extension(slot): Extension<ConnectionSlot>,
+    Extension(tracker): Extension<TaskTracker>,
+    mut request: Request<Body>,
+) -> Response {
+    let version = request.version();
+    let upgrading = hyper::upgrade::on(&mut request);
+    tracker.spawn(async move {
+        let upgraded = upgrading.await.unwrap();
+        if version == http::Version::HTTP_2 {
+            let (mut reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
+            tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+        } else {
+            let parts = upgraded.downcast::<TokioIo<TcpStream>>().expect("the bare socket");
+            let mut socket = parts.io.into_inner();
+            socket.write_all(&parts.read_buf).await.unwrap();
+            let (mut reader, mut writer) = socket.split();
+            tokio::io::copy(&mut reader, &mut writer).await.unwrap();
+        }
+        drop(slot);
+    });
+    if version == http::Version::HTTP_2 {
+        StatusCode::OK.into_response()
+    } else {
+        (StatusCode::SWITCHING_PROTOCOLS, [("upgrade", "echo"), ("connection", "upgrade")]).into_response()
+    }
+}
+
+/// A peer that writes what it likes.
+pub(super) struct Client(pub(super) TcpStream);
+
+impl Client {
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// Writes one byte at a time, each a segment of its own.
+    pub(super) async fn send_bytewise(&mut self, bytes: &[u8]) {
+        self.0.set_nodelay(true).unwrap();
+        for byte in bytes {
+            self.send([*byte]).await;
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Reads until the answer ends with this.
+    pub(super) async fn read_until(&mut self, end: &str) -> String {
+        let mut answer = Vec::new();
+        while !answer.ends_with(end.as_bytes()) {
+            let so_far = String::from_utf8_lossy(&answer).into_owned();
+            let byte = soon(self.0.read_u8()).await;
+            answer.push(byte.unwrap_or_else(|error| panic!("{error} after {so_far:?}")));
+        }
+        String::from_utf8(answer).unwrap()
+    }
+
+    /// What comes before the server closes the connection, be it politely or by a reset.
+    pub(super) async fn read_until_closed(&mut self) -> Vec<u8> {
+        let mut answer = Vec::new();
+        let _reset_counts_too = soon(self.0.read_to_end(&mut answer)).await;
+        answer
+    }
+
+    /// Sends a request that keeps the connection, and reads the answer, which ends with the client's address.
+    pub(super) async fn ask_peer(&mut self) -> String {
+        self.send("GET /peer HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let own = self.0.local_addr().unwrap().to_string();
+        self.read_until(&own).await
+    }
+
+    /// Begins to read `/stream`.
+    pub(super) async fn open_stream(&mut self) {
+        self.send("GET /stream HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        self.read_until("\r\n\r\n").await;
+    }
+
+    /// Ends a header that was begun, so that `/peer` is asked.
+    pub(super) async fn ask_rest_of_header(&mut self) -> String {
+        self.send("host: x\r\n\r\n").await;
+        let own = self.0.local_addr().unwrap().to_string();
+        self.read_until(&own).await
+    }
+}

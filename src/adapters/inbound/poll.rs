@@ -1,0 +1,200 @@
+//! Long-poll: each request is an attach, and only the next one's cursor acknowledges what this one carries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::HeaderMap;
+use tokio::time::{Instant, timeout_at};
+
+use super::http::attach_query::AttachQuery;
+use super::http::credentials::identify;
+use super::http::edge::Edge;
+use super::http::reject::{Rejection, json};
+use super::wire::events::write_prefix;
+use super::wire::replies::{GoAway, Welcome, goaway_json, token_expiring_json, welcome_json};
+use crate::application::ports::auth::{AuthError, Identity};
+use crate::application::ports::telemetry::Occurrence;
+use crate::application::usecase::attach::{Reading, session_gone, unverified};
+use crate::domain::error::{ErrorCode, Refusal};
+use crate::session::reader::{Dismissal, DrainBudget, Drained, Outgoing, Transport};
+
+/// Longest wait, in milliseconds; more is clamped.
+pub const POLL_WAIT_MAX_MS: u64 = 55_000;
+/// How long a poll lingers after its first event, so that what comes together goes together.
+const LINGER: Duration = Duration::from_millis(5);
+/// Most events in one answer.
+const POLL_EVENTS_MAX: usize = 500;
+/// Most bytes of events in one answer; a single event always passes.
+const POLL_BYTES_MAX: usize = 256 * 1024;
+/// The wait is shortened by up to one part in so many: polls that began together drift apart.
+const WAIT_JITTER_PART: u64 = 5;
+
+/// Answers with what the client does not have yet, as soon as there is any.
+///
+/// # Errors
+/// A [`Rejection`]: credentials, `session_gone`, `cursor_invalid`, `stale_attach`, `superseded`.
+pub async fn poll(
+    State(edge): State<Arc<Edge>>,
+    query: AttachQuery,
+    headers: HeaderMap,
+) -> Result<Response, Rejection> {
+    let identity = identify(&edge, &headers, &query).await?;
+    let wait = wait_of(&edge, &query)?;
+    let reading = edge.gateway.attach(&identity, query.attach_input(Transport::Poll)?).await?;
+    let mut answer = Answer::default();
+    if query.session.is_none() {
+        answer.add(&welcome(&edge, &reading, &identity));
+        return Ok(answer.finish(&reading, false));
+    }
+    let deadline = Instant::now() + wait;
+    let more = match answer.fill(&reading, deadline).await {
+        Ok(false) if answer.events > 0 => {
+            // What comes a moment later goes along.
+            answer.fill_until(&reading, Instant::now() + LINGER).await
+        }
+        other => other,
+    };
+    match more {
+        Ok(more) => {
+            let delivered = Occurrence::Delivered(Transport::Poll, answer.events as u64);
+            edge.gateway.telemetry().record(delivered);
+            Ok(answer.finish(&reading, more))
+        }
+        Err(dismissal) => dismissed(dismissal, answer, &reading),
+    }
+}
+
+fn wait_of(edge: &Edge, query: &AttachQuery) -> Result<Duration, Refusal> {
+    let wait = match &query.wait_ms {
+        None => edge.config.poll_wait,
+        Some(text) => {
+            let millis: u64 = text
+                .parse()
+                .map_err(|_| Refusal::new(ErrorCode::BadRequest, "wait_ms is not an integer from 0"))?;
+            Duration::from_millis(millis.min(POLL_WAIT_MAX_MS))
+        }
+    };
+    let jitter = wait / u32::try_from(WAIT_JITTER_PART).unwrap_or(1);
+    Ok(wait - jitter.mul_f64(fastrand::f64()))
+}
+
+fn welcome(edge: &Edge, reading: &Reading, identity: &Identity) -> Vec<u8> {
+    let session = reading.session();
+    let welcome = Welcome {
+        session: session.id().as_str(),
+        user_id: session.user_id().as_str(),
+        cursor: reading.cursor,
+        subscribed: reading.subscribed.as_ref(),
+        resume: reading.resume,
+        token_expires_at: identity.expires_at,
+        server_time: edge.gateway.clock().unix(),
+    };
+    welcome_json(&welcome, &edge.terms)
+}
+
+fn dismissed(dismissal: Dismissal, mut answer: Answer, reading: &Reading) -> Result<Response, Rejection> {
+    match dismissal {
+        Dismissal::Superseded => {
+            Err(Refusal::new(ErrorCode::Superseded, "a newer attach took the session over").into())
+        }
+        Dismissal::TokenExpired => Err(unverified(AuthError::Expired).into()),
+        Dismissal::Deleted | Dismissal::Bye | Dismissal::Expired => Err(session_gone().into()),
+        Dismissal::Draining { .. } | Dismissal::Kicked => {
+            if let Some(goaway) = GoAway::for_dismissal(dismissal) {
+                answer.add(&goaway_json(&goaway));
+            }
+            Ok(answer.finish(reading, false))
+        }
+    }
+}
+
+/// The `events` of an answer, as they are written.
+#[derive(Default)]
+struct Answer {
+    json: Vec<u8>,
+    events: usize,
+}
+
+impl Answer {
+    /// Waits for the first events. `Ok(true)`: there is more than fits.
+    async fn fill(&mut self, reading: &Reading, deadline: Instant) -> Result<bool, Dismissal> {
+        while self.events == 0 {
+            match self.fill_once(reading, deadline).await {
+                Some(Drained::Dismissed(dismissal)) => return Err(dismissal),
+                Some(Drained::More) => return Ok(true),
+                Some(Drained::Empty) => {}
+                None => return Ok(false),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes what comes until the deadline.
+    async fn fill_until(&mut self, reading: &Reading, deadline: Instant) -> Result<bool, Dismissal> {
+        loop {
+            if self.events >= POLL_EVENTS_MAX || self.json.len() >= POLL_BYTES_MAX {
+                return Ok(true);
+            }
+            match self.fill_once(reading, deadline).await {
+                // What is written so far is told by the cursor; the reason comes with the next poll.
+                Some(Drained::Dismissed(Dismissal::Superseded)) => return Err(Dismissal::Superseded),
+                Some(Drained::Dismissed(_)) | None => return Ok(false),
+                Some(Drained::More) => return Ok(true),
+                Some(Drained::Empty) => {}
+            }
+        }
+    }
+
+    async fn fill_once(&mut self, reading: &Reading, deadline: Instant) -> Option<Drained> {
+        let budget = DrainBudget {
+            events: POLL_EVENTS_MAX.saturating_sub(self.events).max(1),
+            bytes: POLL_BYTES_MAX.saturating_sub(self.json.len()),
+        };
+        let mut out = Vec::new();
+        // What is there already is taken even when there is no time to wait.
+        let drained = timeout_at(deadline, reading.drain(budget, &mut out)).await.ok();
+        for item in out {
+            match item {
+                Outgoing::Event { cursor, event } => {
+                    self.begin();
+                    write_prefix(Some(&cursor), &mut self.json);
+                    self.json.extend_from_slice(&event.body);
+                }
+                Outgoing::Ephemeral(event) => {
+                    self.begin();
+                    write_prefix(None, &mut self.json);
+                    self.json.extend_from_slice(&event.body);
+                }
+                Outgoing::TokenExpiring(at) => self.add(&token_expiring_json(at)),
+            }
+        }
+        drained
+    }
+
+    fn add(&mut self, json: &[u8]) {
+        self.begin();
+        self.json.extend_from_slice(json);
+    }
+
+    fn begin(&mut self) {
+        if self.events > 0 {
+            self.json.push(b',');
+        }
+        self.events += 1;
+    }
+
+    fn finish(self, reading: &Reading, more: bool) -> Response {
+        let cursor = reading.reached().unwrap_or(reading.cursor);
+        let mut body = format!(
+            "{{\"session\":\"{}\",\"cursor\":\"{cursor}\",\"resume\":\"{}\",\"events\":[",
+            reading.session().id(),
+            reading.resume.as_str()
+        )
+        .into_bytes();
+        body.extend_from_slice(&self.json);
+        body.extend_from_slice(if more { b"],\"more\":true}" } else { b"],\"more\":false}" });
+        json(body).into_response()
+    }
+}

@@ -1,0 +1,78 @@
+//! The public paths.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, delete, get, post};
+use http::header::HOST;
+use http::{StatusCode, Version};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::http::commands::post_commands;
+use super::http::edge::Edge;
+use super::http::origin;
+use super::http::reject::Rejection;
+use super::http::sessions::{delete_session, issue_ticket};
+use super::poll::poll;
+use super::sse::stream_events;
+use super::ws::open_websocket;
+use crate::domain::error::{ErrorCode, Refusal};
+
+/// Longest path and query, in bytes: a token of 8 KiB still fits.
+pub const URI_MAX_BYTES: usize = 12 * 1024;
+
+/// The client protocol: everything under `/v1`, and the protocol's 404 and 405 for the rest.
+pub fn protocol(edge: Arc<Edge>) -> Router {
+    let guard = from_fn_with_state(edge.clone(), origin::guard);
+    let v1 = Router::new()
+        // Any method: over HTTP/2 it is CONNECT (RFC 8441 §4), and what is wrong with it is told by the handshake.
+        .route("/ws", any(open_websocket))
+        .route("/sse", get(stream_events))
+        .route("/poll", get(poll))
+        .route("/commands", post(post_commands))
+        .route("/tickets", post(issue_ticket))
+        .route("/sessions/{session}", delete(delete_session))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(guard)
+        .with_state(edge);
+    Router::new().nest("/v1", v1)
+}
+
+/// What every path of a listener shares: unknown paths, wrong methods, and panics that end one request only.
+pub fn finish(router: Router) -> Router {
+    router
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .layer(from_fn(require_sound_target))
+        .layer(CatchPanicLayer::custom(panicked))
+}
+
+/// A request line that is too long (RFC 9110 §15.5.15), or a request without `Host` (RFC 9112 §3.2).
+async fn require_sound_target(request: Request, next: Next) -> Response {
+    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX_BYTES) {
+        return Rejection::of_http(StatusCode::URI_TOO_LONG, "the request's target is too long")
+            .into_response();
+    }
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if request.version() == Version::HTTP_11 && hosts != 1 {
+        return Rejection::of_http(StatusCode::BAD_REQUEST, "the request needs one Host").into_response();
+    }
+    next.run(request).await
+}
+
+async fn not_found() -> Rejection {
+    Rejection::of_http(StatusCode::NOT_FOUND, "there is nothing at this path")
+}
+
+async fn method_not_allowed() -> Rejection {
+    Rejection::of_http(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+}
+
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    tracing::error!("a request handler panicked");
+    Rejection::from(Refusal::new(ErrorCode::Internal, "something went wrong here")).into_response()
+}

@@ -1,0 +1,291 @@
+//! Server-sent events (HTML Living Standard §9.2): one stream, written by whoever polls its body. Nothing runs for it
+//! while it is idle.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName};
+use http_body::Frame;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::http::attach_query::AttachQuery;
+use super::http::credentials::identify;
+use super::http::edge::Edge;
+use super::http::reject::Rejection;
+use super::wire::events::write_prefix;
+use super::wire::replies::{GoAway, HEARTBEAT_JSON, Welcome, goaway_json, token_expiring_json, welcome_json};
+use crate::application::ports::auth::Identity;
+use crate::application::ports::telemetry::Occurrence;
+use crate::application::usecase::attach::Reading;
+use crate::domain::error::{ErrorCode, Refusal};
+use crate::domain::time::whole_millis;
+use crate::session::cursor::Cursor;
+use crate::session::reader::{DrainBudget, Drained, Outgoing, Transport};
+
+/// A comment of so many bytes comes first: some proxies hold the beginning of a body back.
+const PADDING_BYTES: usize = 2048;
+/// A stream ends after so many bytes: old browsers keep all of it in memory.
+const ROTATE_BYTES: usize = 4 * 1024 * 1024;
+/// Shortest wait before a client comes back after the stream's end.
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// The wait is longer by up to so much: streams that ended together come back apart.
+const RETRY_JITTER: Duration = Duration::from_millis(1000);
+/// The same, where the node sheds load.
+const SHED_RETRY_FIRST: Duration = Duration::from_secs(5);
+/// The same, where the node sheds load.
+const SHED_RETRY_JITTER: Duration = Duration::from_secs(10);
+/// How much is written at once.
+const BUDGET: DrainBudget = DrainBudget { events: 64, bytes: 64 * 1024 };
+
+/// Opens a stream.
+///
+/// # Errors
+/// A [`Rejection`] for what the client must change (400, 401, 403). What will pass by itself is told inside of a
+/// stream, since a browser's `EventSource` never comes back after anything but 200.
+pub async fn stream_events(
+    State(edge): State<Arc<Edge>>,
+    query: AttachQuery,
+    headers: HeaderMap,
+) -> Result<Response, Rejection> {
+    match open(&edge, query, &headers).await {
+        Ok(stream) => Ok(event_stream(Body::new(stream))),
+        Err(refusal) => match shed_reason(&refusal) {
+            Some(reason) => Ok(event_stream(Body::from(shed(reason)))),
+            None => Err(refusal.into()),
+        },
+    }
+}
+
+async fn open(edge: &Arc<Edge>, mut query: AttachQuery, headers: &HeaderMap) -> Result<EventStream, Refusal> {
+    let identity = identify(edge, headers, &query).await?;
+    // A native EventSource repeats its URL: what it has seen since stands here.
+    if let Some((session, cursor)) = last_event_id(headers) {
+        query.session = Some(session);
+        query.cursor = cursor;
+    }
+    let reading = edge.gateway.attach(&identity, query.attach_input(Transport::Sse)?).await?;
+    Ok(EventStream::new(edge, reading, &identity))
+}
+
+/// `S~CURSOR`, as this server has written it.
+fn last_event_id(headers: &HeaderMap) -> Option<(String, Option<String>)> {
+    let id = headers.get("last-event-id")?.to_str().ok()?;
+    match id.split_once('~') {
+        Some((session, cursor)) => Some((session.to_owned(), Some(cursor.to_owned()))),
+        None if id.is_empty() => None,
+        None => Some((id.to_owned(), None)),
+    }
+}
+
+fn shed_reason(refusal: &Refusal) -> Option<&'static str> {
+    match refusal.code {
+        ErrorCode::Overloaded | ErrorCode::Unavailable => Some("overloaded"),
+        ErrorCode::Draining => Some("draining"),
+        ErrorCode::RateLimited => Some("rate_limited"),
+        _ => None,
+    }
+}
+
+/// A stream that says only when to come back.
+fn shed(reason: &'static str) -> Vec<u8> {
+    let retry = jittered(SHED_RETRY_FIRST, SHED_RETRY_JITTER);
+    let mut out = Vec::with_capacity(256);
+    write_retry(retry, &mut out);
+    write_data(&goaway_json(&GoAway { reason, reconnect_after: retry, resumable: true }), &mut out);
+    out
+}
+
+fn event_stream(body: Body) -> Response {
+    let headers = [
+        (CONTENT_TYPE, "text/event-stream"),
+        (CACHE_CONTROL, "no-store, no-transform"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, body).into_response()
+}
+
+/// The body of a stream.
+struct EventStream {
+    edge: Arc<Edge>,
+    reading: Reading,
+    /// Written and not yet taken.
+    opening: Option<Vec<u8>>,
+    timer: Pin<Box<Sleep>>,
+    heartbeat_at: Instant,
+    rotate_at: Instant,
+    written_bytes: usize,
+    ended: bool,
+}
+
+impl EventStream {
+    fn new(edge: &Arc<Edge>, reading: Reading, identity: &Identity) -> Self {
+        let now = Instant::now();
+        // ±20 %: streams that began together end apart.
+        let rotate = edge.config.sse_rotate.mul_f64(0.8 + 0.4 * fastrand::f64());
+        let mut stream = Self {
+            edge: edge.clone(),
+            reading,
+            opening: None,
+            timer: Box::pin(sleep_until(now)),
+            heartbeat_at: now + edge.config.sse_heartbeat,
+            rotate_at: now + rotate,
+            written_bytes: 0,
+            ended: false,
+        };
+        stream.opening = Some(stream.opening_bytes(identity));
+        stream.set_timer();
+        stream
+    }
+
+    fn opening_bytes(&self, identity: &Identity) -> Vec<u8> {
+        let session = self.reading.session();
+        let mut out = Vec::with_capacity(PADDING_BYTES + 1024);
+        out.push(b':');
+        out.resize(PADDING_BYTES, b' ');
+        out.extend_from_slice(b"\n\n");
+        write_retry(jittered(RETRY_FIRST, RETRY_JITTER), &mut out);
+        let welcome = Welcome {
+            session: session.id().as_str(),
+            user_id: session.user_id().as_str(),
+            cursor: self.reading.cursor,
+            subscribed: self.reading.subscribed.as_ref(),
+            resume: self.reading.resume,
+            token_expires_at: identity.expires_at,
+            server_time: self.edge.gateway.clock().unix(),
+        };
+        self.write_id(&self.reading.cursor, &mut out);
+        write_data(&welcome_json(&welcome, &self.edge.terms), &mut out);
+        out
+    }
+
+    fn write_id(&self, cursor: &Cursor, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"id: ");
+        out.extend_from_slice(self.reading.session().id().as_str().as_bytes());
+        out.push(b'~');
+        cursor.write_to(out);
+        out.push(b'\n');
+    }
+
+    fn write_outgoing(&self, outgoing: &[Outgoing], out: &mut Vec<u8>) {
+        for item in outgoing {
+            match item {
+                Outgoing::Event { cursor, event } => {
+                    self.write_id(cursor, out);
+                    out.extend_from_slice(b"data: ");
+                    write_prefix(Some(cursor), out);
+                    out.extend_from_slice(&event.body);
+                    out.extend_from_slice(b"\n\n");
+                }
+                Outgoing::Ephemeral(event) => {
+                    out.extend_from_slice(b"data: ");
+                    write_prefix(None, out);
+                    out.extend_from_slice(&event.body);
+                    out.extend_from_slice(b"\n\n");
+                }
+                Outgoing::TokenExpiring(at) => write_data(&token_expiring_json(*at), out),
+            }
+        }
+    }
+
+    /// The last words of a stream; an `EventSource` comes back by itself.
+    fn write_goaway(goaway: &GoAway, out: &mut Vec<u8>) {
+        write_retry(goaway.reconnect_after.max(jittered(RETRY_FIRST, RETRY_JITTER)), out);
+        write_data(&goaway_json(goaway), out);
+    }
+
+    /// What is there to be written now; `None` while there is nothing.
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
+        if let Some(opening) = self.opening.take() {
+            return Poll::Ready(opening);
+        }
+        loop {
+            let mut outgoing = Vec::new();
+            if let Poll::Ready(drained) = self.reading.poll_drain(cx, BUDGET, &mut outgoing) {
+                let mut out = Vec::new();
+                self.write_outgoing(&outgoing, &mut out);
+                let delivered = Occurrence::Delivered(Transport::Sse, outgoing.len() as u64);
+                self.edge.gateway.telemetry().record(delivered);
+                if let Drained::Dismissed(dismissal) = drained {
+                    self.ended = true;
+                    if let Some(goaway) = GoAway::for_dismissal(dismissal) {
+                        Self::write_goaway(&goaway, &mut out);
+                    }
+                    return Poll::Ready(out);
+                }
+                // Only what was cut out of the queue: look again.
+                if out.is_empty() {
+                    continue;
+                }
+                if self.written_bytes >= ROTATE_BYTES {
+                    self.rotate(&mut out);
+                }
+                return Poll::Ready(out);
+            }
+            std::task::ready!(self.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            let mut out = Vec::new();
+            if now >= self.rotate_at {
+                self.rotate(&mut out);
+            } else {
+                write_data(HEARTBEAT_JSON, &mut out);
+                self.heartbeat_at = now + self.edge.config.sse_heartbeat;
+                self.set_timer();
+            }
+            return Poll::Ready(out);
+        }
+    }
+
+    fn set_timer(&mut self) {
+        let next = self.heartbeat_at.min(self.rotate_at);
+        self.timer.as_mut().reset(next);
+    }
+
+    fn rotate(&mut self, out: &mut Vec<u8>) {
+        self.ended = true;
+        let goaway = GoAway { reason: "rotating", reconnect_after: Duration::ZERO, resumable: true };
+        Self::write_goaway(&goaway, out);
+    }
+}
+
+impl http_body::Body for EventStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let bytes = std::task::ready!(self.poll_bytes(cx));
+        self.written_bytes += bytes.len();
+        if bytes.is_empty() {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(Some(Ok(Frame::data(bytes.into()))))
+    }
+}
+
+/// One event without an id.
+fn write_data(json: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(b"data: ");
+    out.extend_from_slice(json);
+    out.extend_from_slice(b"\n\n");
+}
+
+fn write_retry(retry: Duration, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("retry: {}\n\n", whole_millis(retry)).as_bytes());
+}
+
+fn jittered(first: Duration, jitter: Duration) -> Duration {
+    first + jitter.mul_f64(fastrand::f64())
+}

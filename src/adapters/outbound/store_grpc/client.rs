@@ -1,0 +1,239 @@
+//! The gateway's client of the Store.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use super::config::{Config, InvalidEndpoint};
+use super::endpoints::{Endpoints, StoreEndpoint};
+use super::mapping::{self, AttemptError};
+use super::metadata::CallMetadata;
+use super::retry::{Deadline, Retry};
+use crate::application::ports::clock::Clock;
+use crate::application::ports::store::{
+    CallContext, DialogPage, HistoryPage, HistoryRange, MEMBERSHIP_BATCH_MAX, MessageStore, ReadMark, Sent,
+    StoreError,
+};
+use crate::domain::dialog::Membership;
+use crate::domain::ids::DialogId;
+use crate::domain::message::Draft;
+use crate::proto::store::v1::message_store_client::MessageStoreClient;
+
+/// The message store behind gRPC.
+pub struct GrpcMessageStore {
+    endpoints: Endpoints,
+    retry: Retry,
+    config: Config,
+}
+
+impl GrpcMessageStore {
+    /// A client that connects at the first call, and again whenever the connection is lost. Must be called within a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint`] when an endpoint is not a usable URL.
+    pub fn connect_lazy(config: Config, clock: Arc<dyn Clock>) -> Result<Self, InvalidEndpoint> {
+        let channels = config
+            .endpoints
+            .iter()
+            .map(|endpoint| Ok(config.transport(endpoint)?.connect_lazy()))
+            .collect::<Result<Vec<_>, InvalidEndpoint>>()?;
+        let endpoints = Endpoints::new(channels, clock.clone()).ok_or(InvalidEndpoint::Missing)?;
+        let retry = Retry::new(config.retry.clone(), config.breaker.clone(), clock);
+        Ok(Self { endpoints, retry, config })
+    }
+
+    /// Whether the Store counts as down: calls fail at once, but for one probe now and then.
+    #[must_use]
+    pub fn circuit_open(&self) -> bool {
+        self.retry.breaker().is_open()
+    }
+
+    /// Asks `grpc.health.v1` until `stop`, so that the circuit is right even when nobody calls: it opens when the Store
+    /// is gone, and closes when it is back. A Store that doesn't serve health counts as well as long as it answers.
+    pub async fn watch_health(&self, stop: CancellationToken) {
+        let mut ticks = interval(self.config.health_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watch = async {
+            loop {
+                ticks.tick().await;
+                self.check_health().await;
+            }
+        };
+        stop.run_until_cancelled(watch).await;
+    }
+
+    async fn check_health(&self) {
+        let Some(permit) = self.retry.breaker().admit() else { return };
+        let answers = join_all(self.endpoints.iter().map(|endpoint| self.serves(endpoint))).await;
+        if !answers.contains(&true) {
+            permit.failed();
+        } else if permit.is_probe() {
+            permit.succeeded();
+        }
+        // While the circuit is closed a good health answer proves nothing against calls that fail: it counts for nothing.
+    }
+
+    async fn serves(&self, endpoint: &StoreEndpoint) -> bool {
+        let mut client = HealthClient::new(endpoint.channel());
+        let ask = client.check(HealthCheckRequest { service: String::new() });
+        let serving = match timeout(self.config.health_interval, ask).await {
+            Ok(Ok(answer)) => answer.into_inner().status() == ServingStatus::Serving,
+            Ok(Err(status)) => {
+                !matches!(mapping::attempt_error(&status), AttemptError::Unavailable | AttemptError::Timeout)
+            }
+            Err(_) => false,
+        };
+        if serving {
+            self.endpoints.answered(endpoint);
+        } else {
+            self.endpoints.failed(endpoint);
+        }
+        serving
+    }
+
+    async fn call<Q, A, F, Fut>(
+        &self,
+        method: &'static str,
+        deadline: Deadline,
+        call: &CallContext,
+        query: Q,
+        rpc: F,
+    ) -> Result<A, StoreError>
+    where
+        Q: Clone,
+        F: Fn(MessageStoreClient<Channel>, Request<Q>) -> Fut,
+        Fut: Future<Output = Result<Response<A>, Status>>,
+    {
+        let metadata = CallMetadata::new(call);
+        self.retry
+            .run(deadline, |limit| {
+                let endpoint = self.endpoints.pick();
+                let mut request = Request::new(query.clone());
+                metadata.attach(&mut request);
+                request.set_timeout(limit);
+                let answer = timeout(limit, rpc(MessageStoreClient::new(endpoint.channel()), request));
+                let request_id = metadata.request_id();
+                async move {
+                    let outcome =
+                        answer.await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
+                    outcome.map(Response::into_inner).map_err(|status| {
+                        let error = mapping::attempt_error(&status);
+                        if matches!(error, AttemptError::Unavailable | AttemptError::Timeout) {
+                            self.endpoints.failed(endpoint);
+                        }
+                        report(method, request_id, &status);
+                        error
+                    })
+                }
+            })
+            .await
+    }
+}
+
+/// Logs what an operator should see. The status's text is the Store's: it is logged, and goes no further.
+fn report(method: &'static str, request_id: &str, status: &Status) {
+    let code = status.code();
+    let text = status.message();
+    match code {
+        Code::Unauthenticated => tracing::error!(
+            method,
+            request_id,
+            text,
+            "the Store refuses the gateway's own identity: check store.tls"
+        ),
+        // What a user may do wrong every day.
+        Code::InvalidArgument
+        | Code::PermissionDenied
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::ResourceExhausted
+        | Code::Unimplemented => tracing::debug!(method, request_id, ?code, text, "the Store said no"),
+        _ => tracing::warn!(method, request_id, ?code, text, "a call of the Store failed"),
+    }
+}
+
+/// Answers what the Store said, or that it broke the contract.
+fn mapped<T>(method: &'static str, answer: Result<T, mapping::Unmappable>) -> Result<T, StoreError> {
+    answer.map_err(|broken| {
+        tracing::error!(method, error = %broken, "the Store's answer can't be used");
+        broken.into()
+    })
+}
+
+#[async_trait]
+impl MessageStore for GrpcMessageStore {
+    async fn send(&self, call: &CallContext, draft: &Draft) -> Result<Sent, StoreError> {
+        let query = mapping::send_request(call, draft);
+        let rpc =
+            |mut client: MessageStoreClient<Channel>, request| async move { client.send(request).await };
+        mapped("Send", mapping::sent(self.call("Send", self.config.send, call, query, rpc).await?))
+    }
+
+    async fn read_upto(
+        &self,
+        call: &CallContext,
+        dialog: &DialogId,
+        seq: u64,
+    ) -> Result<ReadMark, StoreError> {
+        let query = mapping::read_upto_request(call, dialog, seq);
+        let rpc =
+            |mut client: MessageStoreClient<Channel>, request| async move { client.read_upto(request).await };
+        Ok(mapping::read_mark(self.call("ReadUpto", self.config.read_upto, call, query, rpc).await?))
+    }
+
+    async fn check_membership(
+        &self,
+        call: &CallContext,
+        dialogs: &[DialogId],
+    ) -> Result<Vec<Membership>, StoreError> {
+        if dialogs.len() > MEMBERSHIP_BATCH_MAX {
+            return Err(StoreError::Invalid);
+        }
+        let query = mapping::membership_request(call, dialogs);
+        let rpc = |mut client: MessageStoreClient<Channel>, request| async move {
+            client.check_membership(request).await
+        };
+        let deadline = self.config.check_membership;
+        let answer = self.call("CheckMembership", deadline, call, query, rpc).await?;
+        mapped("CheckMembership", mapping::memberships(answer))
+    }
+
+    async fn history(
+        &self,
+        call: &CallContext,
+        dialog: &DialogId,
+        range: HistoryRange,
+        limit: u32,
+    ) -> Result<HistoryPage, StoreError> {
+        let query = mapping::history_request(call, dialog, range, limit);
+        let rpc = |mut client: MessageStoreClient<Channel>, request| async move {
+            client.get_history(request).await
+        };
+        let answer = self.call("GetHistory", self.config.list, call, query, rpc).await?;
+        mapped("GetHistory", mapping::history_page(answer))
+    }
+
+    async fn list_dialogs(
+        &self,
+        call: &CallContext,
+        page_size: u32,
+        page_token: Option<&str>,
+    ) -> Result<DialogPage, StoreError> {
+        let query = mapping::list_request(call, page_size, page_token);
+        let rpc = |mut client: MessageStoreClient<Channel>, request| async move {
+            client.list_dialogs(request).await
+        };
+        let answer = self.call("ListDialogs", self.config.list, call, query, rpc).await?;
+        mapped("ListDialogs", mapping::dialog_page(answer))
+    }
+}

@@ -1,0 +1,73 @@
+//! The Store's addresses: one lazy channel each, taken in turn, the failing ones passed over.
+//!
+//! Not tonic's balanced channel: with one dead endpoint that one goes on failing calls until it is reconnected.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tonic::transport::Channel;
+
+use crate::application::ports::clock::Clock;
+use crate::domain::time::Tick;
+
+/// How long an endpoint that failed is passed over while another one is left.
+const PASS_OVER: Duration = Duration::from_secs(5);
+
+/// One address of the Store.
+pub(super) struct StoreEndpoint {
+    channel: Channel,
+    passed_over_until: AtomicU64,
+}
+
+impl StoreEndpoint {
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+}
+
+/// All addresses of the Store.
+pub(super) struct Endpoints {
+    endpoints: Vec<StoreEndpoint>,
+    next: AtomicUsize,
+    clock: Arc<dyn Clock>,
+}
+
+impl Endpoints {
+    /// `None` without a single channel.
+    pub(super) fn new(channels: Vec<Channel>, clock: Arc<dyn Clock>) -> Option<Self> {
+        if channels.is_empty() {
+            return None;
+        }
+        let endpoints = channels
+            .into_iter()
+            .map(|channel| StoreEndpoint { channel, passed_over_until: AtomicU64::new(0) })
+            .collect();
+        Some(Self { endpoints, next: AtomicUsize::new(0), clock })
+    }
+
+    /// The next endpoint in turn that did not fail lately; if all did, just the next.
+    pub(super) fn pick(&self) -> &StoreEndpoint {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let now = self.clock.tick();
+        let count = self.endpoints.len();
+        (0..count)
+            .map(|step| &self.endpoints[turn.wrapping_add(step) % count])
+            .find(|endpoint| Tick(endpoint.passed_over_until.load(Ordering::Relaxed)) <= now)
+            .unwrap_or(&self.endpoints[turn % count])
+    }
+
+    /// Passes an endpoint over for a while.
+    pub(super) fn failed(&self, endpoint: &StoreEndpoint) {
+        endpoint.passed_over_until.store(self.clock.tick().plus(PASS_OVER).0, Ordering::Relaxed);
+    }
+
+    /// Takes an endpoint that answers back at once.
+    pub(super) fn answered(&self, endpoint: &StoreEndpoint) {
+        endpoint.passed_over_until.store(0, Ordering::Relaxed);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &StoreEndpoint> {
+        self.endpoints.iter()
+    }
+}

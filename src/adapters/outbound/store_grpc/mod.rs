@@ -1,0 +1,9 @@
+//! The message store over gRPC: deadlines, retries and a circuit breaker around the generated client.
+
+pub mod breaker;
+pub mod client;
+pub mod config;
+mod endpoints;
+mod mapping;
+mod metadata;
+pub mod retry;

@@ -1,0 +1,133 @@
+//! The command line.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use super::{dev, dev_routes};
+use crate::adapters::outbound::auth::config::ScopeNames;
+use crate::adapters::outbound::auth::issuer::{self, TokenIssuer};
+use crate::adapters::outbound::clock::SystemClock;
+use crate::application::ports::auth::Scopes;
+use crate::config::settings::Settings;
+use crate::domain::ids::UserId;
+use crate::reference_store::database::Database;
+
+/// An edge gateway for chat: WebSocket, server-sent events and long-poll from one session core.
+#[derive(Debug, Parser)]
+#[command(name = "edgeway", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    dev: DevArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything in one process, with nothing installed: the default
+    Dev(DevArguments),
+    /// Validate a configuration and print what is in effect, without secrets
+    CheckConfig {
+        /// The configuration, YAML
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Mint a token, signed with a key file of your own
+    Token(TokenArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct DevArguments {
+    /// Where to listen; loopback only
+    #[arg(long)]
+    listen: Option<SocketAddr>,
+    /// Where messages are kept: `sqlite:PATH` or `sqlite::memory:`
+    #[arg(long, default_value = "sqlite::memory:")]
+    db: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct TokenArguments {
+    /// Whom the token is for
+    #[arg(long)]
+    user: String,
+    /// Ed25519 private key, PKCS#8 PEM; made if it is not there
+    #[arg(long)]
+    key_file: PathBuf,
+    /// Write the key's JWK set here, for `auth.jwks_file`
+    #[arg(long)]
+    jwks_file: Option<PathBuf>,
+    /// How long it is good, in seconds
+    #[arg(long, default_value_t = dev_routes::TOKEN_TTL.as_secs())]
+    ttl: u64,
+    /// `iss`
+    #[arg(long)]
+    issuer: Option<String>,
+    /// `aud`
+    #[arg(long)]
+    audience: Option<String>,
+    /// Without the scope to write
+    #[arg(long)]
+    read_only: bool,
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// Whatever went wrong, in words for the person who called.
+pub async fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        None => develop(cli.dev).await,
+        Some(Command::Dev(arguments)) => develop(arguments).await,
+        Some(Command::CheckConfig { config }) => {
+            let settings = Settings::load(Some(&config), std::env::vars())?;
+            print(settings.effective_yaml())
+        }
+        Some(Command::Token(arguments)) => mint(&arguments),
+    }
+}
+
+async fn develop(arguments: DevArguments) -> anyhow::Result<()> {
+    let listen = arguments.listen.map(|address| ("EDGEWAY__LISTEN".to_owned(), address.to_string()));
+    let settings = Settings::development(std::env::vars().chain(listen))?;
+    let database = match arguments.db.strip_prefix("sqlite:") {
+        Some(":memory:") => Database::Memory,
+        Some(path) if !path.is_empty() => Database::File(path.into()),
+        _ => anyhow::bail!("--db takes sqlite:PATH or sqlite::memory:"),
+    };
+    dev::run(settings, database).await
+}
+
+fn mint(arguments: &TokenArguments) -> anyhow::Result<()> {
+    let user = UserId::parse(&arguments.user)?;
+    let config = issuer::Config {
+        issuer: arguments.issuer.clone(),
+        audience: arguments.audience.clone(),
+        scopes: ScopeNames::default(),
+    };
+    let clock = Arc::new(SystemClock::start());
+    let issuer = if arguments.key_file.exists() {
+        TokenIssuer::load(&arguments.key_file, config, clock)?
+    } else {
+        let issuer = TokenIssuer::generate(config, clock)?;
+        issuer.save(&arguments.key_file)?;
+        issuer
+    };
+    if let Some(path) = &arguments.jwks_file {
+        std::fs::write(path, serde_json::to_vec_pretty(&issuer.jwks())?)?;
+    }
+    let scopes = Scopes { read: true, write: !arguments.read_only };
+    let issued = issuer.issue(&user, Duration::from_secs(arguments.ttl), scopes)?;
+    print(&issued.token)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", text.trim_end())?;
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The web demo, from within the binary.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use rust_embed::RustEmbed;
+
+use crate::adapters::inbound::http::reject::Rejection;
+
+/// Only the page's own scripts and its own server; its styles stand in it.
+const POLICY: &str =
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
+
+#[derive(RustEmbed)]
+#[folder = "web-demo/"]
+#[include = "*.html"]
+#[include = "*.js"]
+struct Files;
+
+/// `/` and the files beside it.
+pub fn routes() -> Router {
+    Router::new().route("/", get(|| async { file("index.html") })).route("/{name}", get(named))
+}
+
+async fn named(Path(name): Path<String>) -> Response {
+    file(&name)
+}
+
+fn file(name: &str) -> Response {
+    let Some(found) = Files::get(name) else {
+        return Rejection::of_http(StatusCode::NOT_FOUND, "there is nothing at this path").into_response();
+    };
+    let kind =
+        if name.ends_with(".js") { "text/javascript; charset=utf-8" } else { "text/html; charset=utf-8" };
+    let headers = [
+        (CONTENT_TYPE, kind),
+        (CACHE_CONTROL, "no-cache"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, found.data).into_response()
+}

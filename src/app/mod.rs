@@ -1,0 +1,8 @@
+//! The program: puts the parts together, runs them, and takes them down.
+
+pub mod cli;
+pub mod demo;
+pub mod dev;
+pub mod dev_routes;
+pub mod lifecycle;
+pub mod logging;

@@ -1,0 +1,58 @@
+//! Which crates each part may use: what is not here, is not used there.
+
+/// The longest name that fits a module counts. `std` is everybody's.
+pub(crate) const CRATES: [(&str, &str); 16] = [
+    ("domain", "bytes jiff thiserror"),
+    ("session", "bytes hashbrown thiserror"),
+    (
+        "application",
+        "async_trait bytes fastrand futures_util getrandom hashbrown parking_lot quick_cache \
+         thiserror tokio tokio_util tracing",
+    ),
+    (
+        "adapters::inbound",
+        "axum axum_extra base64 bytes fastrand futures_util http http_body http_body_util hyper \
+         hyper_util pin_project_lite serde serde_json sha1 socket2 thiserror tokio tokio_util tower \
+         tower_http tracing",
+    ),
+    (
+        "adapters::outbound::auth",
+        "async_trait aws_lc_rs base64 getrandom hashbrown jsonwebtoken parking_lot quick_cache \
+         reqwest secrecy serde serde_json thiserror tokio tokio_util tracing",
+    ),
+    ("adapters::outbound::clock", "tokio"),
+    ("adapters::outbound::crypto", "rustls"),
+    ("adapters::outbound::memory", "async_trait bytes hashbrown hashlink parking_lot tokio"),
+    (
+        "adapters::outbound::redis",
+        "async_trait bytes fastrand futures_util hashbrown parking_lot redis secrecy serde serde_json \
+         thiserror tokio tokio_util tracing",
+    ),
+    (
+        "adapters::outbound::store_grpc",
+        "async_trait futures_util getrandom http parking_lot prost_types secrecy thiserror tokio \
+         tokio_util tonic tonic_health tonic_types tracing uuid",
+    ),
+    ("adapters::outbound::telemetry", "prometheus"),
+    ("proto", "tonic"),
+    (
+        "reference_store",
+        "async_trait bytes futures_util prost_types rusqlite serde serde_json thiserror tokio \
+         tokio_util tonic tonic_health tracing uuid",
+    ),
+    ("config", "confique ipnet secrecy serde serde_yaml strsim thiserror url"),
+    (
+        "app",
+        "anyhow axum bytes clap http rust_embed serde serde_json tokio tokio_util tracing \
+         tracing_subscriber",
+    ),
+    ("main", "clap mimalloc tokio"),
+];
+
+/// The same for code that is only built for tests, beside what the part may use anyway.
+pub(crate) const CRATES_IN_TESTS: [(&str, &str); 4] = [
+    ("domain", "proptest"),
+    ("session", "proptest"),
+    ("application", "proptest"),
+    ("", "axum futures_util proptest serde_json tempfile tokio tokio_stream tokio_tungstenite tokio_util"),
+];
