@@ -227,8 +227,8 @@ impl Session {
     /// Marks a followed feed as one that must read its log: the feed knows that something is missing. What was read
     /// before that is of no use any more.
     pub fn distrust(&mut self, feed: &FeedKey) {
-        self.subscriptions
-            .update(feed, |subscription| subscription.doubts = subscription.doubts.wrapping_add(1));
+        let round = self.next_round();
+        self.subscriptions.update(feed, |subscription| subscription.round = round);
         self.begin_behind(feed);
     }
 

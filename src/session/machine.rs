@@ -66,6 +66,8 @@ pub struct Session {
     pub(super) full_at: Option<u64>,
     pub(super) ephemerals: Ephemerals,
     pub(super) subscriptions: Subscriptions,
+    /// The newest [`CatchUp::round`].
+    pub(super) round: u32,
     pub(super) follow_all: Option<SubscribeOptions>,
     pub(super) highest_attach: Option<u64>,
     pub(super) readers_seen: u64,
@@ -95,8 +97,8 @@ pub struct CatchUp {
     pub from: CatchUpFrom,
     /// `seq` of the last message the session has; 0 when none is known.
     pub last_message_seq: u64,
-    /// How often the feed was distrusted before: what was read earlier is of no use later.
-    pub doubts: u32,
+    /// Changes when what was read before is of no use any more.
+    pub round: u32,
 }
 
 impl Session {
@@ -128,6 +130,7 @@ impl Session {
             full_at: None,
             ephemerals: Ephemerals::default(),
             subscriptions: Subscriptions::default(),
+            round: 0,
             follow_all: None,
             highest_attach: None,
             readers_seen: 0,
@@ -169,7 +172,7 @@ impl Session {
                 last_message_seq: saved.last_message_seq,
                 delivered_message_seq: saved.last_message_seq,
                 options: saved.options,
-                doubts: 0,
+                round: 0,
                 in_step: saved.in_step,
                 confirmed: saved.confirmed,
                 flow: Flow::Behind {
@@ -342,7 +345,7 @@ impl Session {
             last_message_seq,
             delivered_message_seq: last_message_seq,
             options,
-            doubts: 0,
+            round: self.next_round(),
             in_step: None,
             confirmed,
             flow: Flow::Behind {
@@ -353,6 +356,11 @@ impl Session {
         };
         self.subscriptions.insert(feed.clone(), subscription);
         Ok(())
+    }
+
+    pub(super) fn next_round(&mut self) -> u32 {
+        self.round = self.round.wrapping_add(1);
+        self.round
     }
 
     /// Ends a subscription. No later event of the feed leaves, whatever is queued. Returns what it asked for.
@@ -400,6 +408,6 @@ fn catch_up_of(feed: &FeedKey, subscription: &Subscription) -> Option<CatchUp> {
         position: subscription.position.clone(),
         from,
         last_message_seq: subscription.last_message_seq,
-        doubts: subscription.doubts,
+        round: subscription.round,
     })
 }

@@ -327,7 +327,9 @@ impl Session {
         self.acknowledged = Cursor { epoch: self.epoch, ..cursor };
         self.ephemerals.clear();
         let since = CatchUpFrom::Since(cursor.watermark.minus(REBUILD_MARGIN));
+        let round = self.next_round();
         self.subscriptions.update_all(|_, subscription| {
+            subscription.round = round;
             subscription.in_step.take_if(|in_step| asked < (in_step.epoch, in_step.number));
             if regressed {
                 match &subscription.in_step {

@@ -100,8 +100,8 @@ pub struct Subscription {
     pub options: SubscribeOptions,
     /// Whether it is in step.
     pub flow: Flow,
-    /// How often its feed was distrusted.
-    pub doubts: u32,
+    /// Tells a catch-up that was asked for before the feed was distrusted, rebuilt or followed anew from one after.
+    pub round: u32,
     /// Since when it is in step, interruptions aside.
     pub in_step: Option<InStep>,
     /// When the membership was last confirmed.

@@ -113,3 +113,16 @@ fn a_cursor_of_an_older_generation_is_not_taken_for_a_newer_place() {
     assert_eq!(third.resume, Resume::Rebuilt);
     assert!(session.catch_up(&feed("d")).unwrap().position.offset <= 2);
 }
+
+#[test]
+fn what_was_read_for_an_earlier_subscription_is_not_applied_to_a_later_one() {
+    let mut session = session(&config(100, 10_000), &[]);
+    attach(&mut session, None);
+    session.subscribe(&feed("d"), OPTIONS, at(2), confirmed(2), 0).unwrap();
+    let read_before = piece(session.catch_up(&feed("d")).unwrap(), 2, vec![], 2);
+    // A push in between that only the first one has seen.
+    session.push(&message(&feed("d"), 4), SETTLED);
+    session.unsubscribe(&dialog("d"));
+    session.subscribe(&feed("d"), OPTIONS, at(2), confirmed(4), 0).unwrap();
+    assert_eq!(apply(&mut session, read_before), Progress::Outdated);
+}
