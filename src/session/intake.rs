@@ -97,7 +97,12 @@ impl Session {
         let position = &subscription.position;
         let next = match &subscription.flow {
             Flow::Live => match order(position, logged) {
-                Order::Known => return Intake::Ignored,
+                // Perhaps a gap has passed over it: a revocation counts all the same.
+                Order::Known => {
+                    return self
+                        .revocation(event)
+                        .map_or(Intake::Ignored, |dialog| self.revoke(dialog, event));
+                }
                 Order::Next => true,
                 Order::Hole => false,
             },
@@ -190,6 +195,7 @@ impl Session {
     /// A whole piece was taken.
     fn reach(&mut self, piece: &CaughtUp) -> Progress {
         let (epoch, number) = (self.epoch, self.outbox.last());
+        let round = self.next_round();
         let live = self.subscriptions.update(&piece.asked.feed, |subscription| {
             subscription.position = piece.reached.clone();
             if !piece.complete {
@@ -201,6 +207,8 @@ impl Session {
                 seen.epoch != subscription.position.epoch || seen.offset > subscription.position.offset
             });
             if newer {
+                // Nor may another piece that was read before it was seen.
+                subscription.round = round;
                 return false;
             }
             subscription.go_live(epoch, number);

@@ -126,3 +126,17 @@ fn what_was_read_for_an_earlier_subscription_is_not_applied_to_a_later_one() {
     session.subscribe(&feed("d"), OPTIONS, at(2), confirmed(4), 0).unwrap();
     assert_eq!(apply(&mut session, read_before), Progress::Outdated);
 }
+
+#[test]
+fn of_two_pieces_that_were_read_before_a_push_neither_ends_the_catch_up() {
+    let mut session = session(&config(100, 10_000), &["d"]);
+    let reader = attach(&mut session, None).reader;
+    session.distrust(&feed("d"));
+    let read_twice = || piece(session.catch_up(&feed("d")).unwrap(), 0, vec![], 0);
+    let (first, second) = (read_twice(), read_twice());
+    session.push(&message(&feed("d"), 2), SETTLED);
+    assert_eq!(apply(&mut session, first), Progress::More);
+    assert_eq!(apply(&mut session, second), Progress::Outdated);
+    assert_eq!(catch_up(&mut session, &feed("d"), messages(&feed("d"), 1..=2)), Progress::Live);
+    assert_eq!(offsets(&read(&mut session, reader)), [1, 2]);
+}

@@ -119,3 +119,15 @@ fn a_removal_in_a_rewound_log_is_new_whatever_its_offset() {
     session.restart(&own(), &at(0));
     assert_eq!(session.push(&membership(&own(), 1, "d", Removed), SETTLED), Intake::Revoked(dialog("d")));
 }
+
+#[test]
+fn a_removal_that_a_gap_has_passed_over_cuts_all_the_same() {
+    let mut session = session(&config(100, 10_000), &["d"]);
+    let reader = attach(&mut session, None).reader;
+    session.distrust(&feed("d"));
+    let told = gap_piece(session.catch_up(&feed("d")).unwrap(), 5, 0);
+    assert_eq!(apply(&mut session, told), Progress::Live);
+    let late = membership(&feed("d"), 4, "d", Removed);
+    assert_eq!(session.push(&late, SETTLED), Intake::Revoked(dialog("d")));
+    assert!(read(&mut session, reader).is_empty());
+}
