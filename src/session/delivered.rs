@@ -19,7 +19,9 @@ pub(super) fn position_after(event: &Event) -> Option<(LogPosition, Teller)> {
         (Some(logged), _) => {
             Some((LogPosition { epoch: logged.epoch.clone(), offset: logged.offset }, Teller::Entry))
         }
-        (None, EventKind::Gap { after, .. }) => Some((after.clone(), Teller::Gap)),
+        (None, EventKind::Gap { after, .. } | EventKind::Restored { after, .. }) => {
+            after.clone().map(|after| (after, Teller::Gap))
+        }
         (None, _) => None,
     }
 }

@@ -234,9 +234,8 @@ impl Session {
         let sent = sent.take_while(|entry| entry.number <= self.outbox.sent());
         sent.filter_map(|entry| {
             let event = entry.event.as_ref()?;
-            let (position, kind) = position_after(event)?;
-            let message_seq = message_seq(event);
-            Some(SentSnapshot { number: entry.number, feed: event.feed.clone(), position, kind, message_seq })
+            let (position, message_seq) = (position_after(event), message_seq(event));
+            Some(SentSnapshot { number: entry.number, feed: event.feed.clone(), position, message_seq })
         })
         .collect()
     }

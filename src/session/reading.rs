@@ -304,8 +304,7 @@ impl Session {
         let known_up_to = sent.last().map_or(self.acknowledged.number, |last| last.number);
         for known in sent.into_iter().take_while(|known| known.number <= cursor.number) {
             self.delivered_as_of = (self.epoch, known.number);
-            let position = Some((known.position, known.kind));
-            delivered::note(&mut self.subscriptions, &known.feed, position, known.message_seq);
+            delivered::note(&mut self.subscriptions, &known.feed, known.position, known.message_seq);
         }
         self.delivered_exactly && cursor.number <= known_up_to
     }

@@ -39,10 +39,8 @@ pub struct SentSnapshot {
     pub number: u64,
     /// Whose log it came from.
     pub feed: FeedKey,
-    /// Where it stands there (or where a gap ends).
-    pub position: LogPosition,
-    /// An entry of the log, or a gap.
-    pub kind: Teller,
+    /// Where its receiver stands there, and whether an entry or a gap says so; `None` amid a gap's messages.
+    pub position: Option<(LogPosition, Teller)>,
     /// The message's place in the dialog, if it is one.
     pub message_seq: Option<u64>,
 }

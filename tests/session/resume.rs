@@ -140,3 +140,21 @@ fn of_two_pieces_that_were_read_before_a_push_neither_ends_the_catch_up() {
     assert_eq!(catch_up(&mut session, &feed("d"), messages(&feed("d"), 1..=2)), Progress::Live);
     assert_eq!(offsets(&read(&mut session, reader)), [1, 2]);
 }
+
+#[test]
+fn a_cursor_amid_the_messages_of_a_gap_gets_the_gap_again_and_the_messages_it_lacks() {
+    let config = config(100, 10_000);
+    let mut session = session(&config, &["d"]);
+    let reader = attach(&mut session, None).reader;
+    session.distrust(&feed("d"));
+    let told = gap_piece(session.catch_up(&feed("d")).unwrap(), 20, 3);
+    apply(&mut session, told);
+    let group = read(&mut session, reader);
+    for (has, known) in [(2, 1), (4, 3)] {
+        let mut moved = Session::from_snapshot(config.clone(), session.snapshot(), Tick(0));
+        attach(&mut moved, Some(group[has - 1].0));
+        let asked = moved.catch_up(&feed("d")).unwrap();
+        let position = if has == group.len() { at(20) } else { at(0) };
+        assert_eq!((asked.position, asked.last_message_seq), (position, known));
+    }
+}

@@ -126,6 +126,7 @@ mod tests {
     use crate::domain::ids::{DialogId, FeedKey};
     use crate::session::cursor::Cursor;
     use crate::session::snapshot::{SubscribeOptions, SubscriptionSnapshot};
+    use crate::session::subscriptions::Confirmed;
 
     fn id(n: usize) -> SessionId {
         SessionId::parse(&format!("s{n}")).unwrap()
@@ -139,6 +140,12 @@ mod tests {
         let subscription = SubscriptionSnapshot {
             feed: FeedKey::Dialog(DialogId::parse("d").unwrap()),
             delivered: LogPosition { epoch: "e".into(), offset: 1 },
+            in_step: None,
+            confirmed: Confirmed {
+                feed: LogPosition { epoch: "e".into(), offset: 1 },
+                own: None,
+                at: UnixMillis(0),
+            },
             last_message_seq: 1,
             options: SubscribeOptions { presence: false, typing: true },
         };
@@ -149,6 +156,7 @@ mod tests {
             first_epoch: 1,
             acknowledged: Cursor { epoch: 1, number: 2, watermark: UnixMillis(3) },
             highest_attach: None,
+            delivered_exactly: true,
             sent: Vec::new(),
             follow_all: None,
             subscriptions: vec![subscription; subscriptions],
