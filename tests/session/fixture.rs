@@ -15,6 +15,7 @@ use edgeway::session::reader::{
     AttachRefused, AttachRequest, Attached, DrainBudget, Drained, Outgoing, ReaderId, Transport,
 };
 use edgeway::session::snapshot::SubscribeOptions;
+use edgeway::session::subscriptions::Confirmed;
 
 pub(crate) const OPTIONS: SubscribeOptions = SubscribeOptions { presence: true, typing: true };
 pub(crate) const ALL: DrainBudget = DrainBudget { events: usize::MAX, bytes: usize::MAX };
@@ -64,8 +65,13 @@ pub(crate) fn session(config: &Arc<Config>, dialogs: &[&str]) -> Session {
 
 /// Follows a feed from an offset on that is the log's newest.
 pub(crate) fn follow(session: &mut Session, feed: &FeedKey, offset: u64) {
-    session.subscribe(feed, OPTIONS, at(offset), offset).unwrap();
+    session.subscribe(feed, OPTIONS, at(offset), confirmed(offset), offset).unwrap();
     in_step(session, feed);
+}
+
+/// The Store has said that the user belongs to the dialog when its log stood here, and the own feed at its beginning.
+pub(crate) fn confirmed(offset: u64) -> Confirmed {
+    Confirmed { feed: at(offset), own: Some(at(0)), at: SETTLED }
 }
 
 /// Lets a catch-up find nothing.
