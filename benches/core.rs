@@ -24,6 +24,7 @@ use edgeway::session::machine::{Config, Session};
 use edgeway::session::outbox::{Outbox, OutboxLimits};
 use edgeway::session::reader::{AttachRequest, DrainBudget, ReaderId, Transport};
 use edgeway::session::snapshot::SubscribeOptions;
+use edgeway::session::subscriptions::Confirmed;
 use tokio_util::task::TaskTracker;
 
 const START: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -147,16 +148,18 @@ impl Follower {
         );
         let options = SubscribeOptions { presence: false, typing: true };
         let position = LogPosition { epoch: epoch.into(), offset: 0 };
-        machine.subscribe(feed, options, position.clone(), 0).expect("the first one");
+        let confirmed = Confirmed { feed: position.clone(), own: None, at: START };
+        machine.subscribe(feed, options, position.clone(), confirmed, 0).expect("the first one");
         let asked = machine.catch_up(feed).expect("behind until told otherwise");
-        machine.apply(CaughtUp {
+        let nothing_missed = CaughtUp {
             asked,
             start: position.clone(),
             gap: Vec::new(),
             events: Vec::new(),
             reached: position,
             complete: true,
-        });
+        };
+        machine.apply(nothing_missed, START);
         let request = AttachRequest {
             cursor: None,
             attach: None,
@@ -251,7 +254,7 @@ fn feed(c: &mut Criterion) {
                     runtime.block_on(async {
                         let json = Bytes::from_static(MESSAGE.as_bytes());
                         bus.append(&key, &event_key, json).await.expect("the bus is in this process");
-                        while last.peek(|machine| machine.outbox().unsent()) == 0 {
+                        while last.peek(|machine| machine.outbox().unread()) == 0 {
                             tokio::task::yield_now().await;
                         }
                     });

@@ -76,7 +76,10 @@ impl Session {
             dismissal: None,
         });
         self.here = true;
-        self.set_token_expiry(request.token_expires_at);
+        // Polls follow each other: one of them has told it already.
+        if request.transport != Transport::Poll || request.token_expires_at != self.token_expires_at {
+            self.set_token_expiry(request.token_expires_at);
+        }
         Ok(Attached { reader, resume, cursor: self.cursor_at(number) })
     }
 

@@ -147,6 +147,12 @@ mod tests {
                 at: UnixMillis(0),
             },
             last_message_seq: 1,
+            in_step: None,
+            confirmed: Confirmed {
+                feed: LogPosition { epoch: "e".into(), offset: 0 },
+                own: None,
+                at: UnixMillis(1),
+            },
             options: SubscribeOptions { presence: false, typing: true },
         };
         SessionSnapshot {
@@ -158,6 +164,7 @@ mod tests {
             highest_attach: None,
             delivered_exactly: true,
             sent: Vec::new(),
+            delivered_exactly: true,
             follow_all: None,
             subscriptions: vec![subscription; subscriptions],
         }
