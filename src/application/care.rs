@@ -3,6 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::context::Caretaker;
@@ -11,10 +13,15 @@ use super::gateway::Gateway;
 use super::ports::presence::PRESENCE_TTL;
 use super::sessions::live::{Chore, LiveSession};
 use crate::domain::ids::{DialogId, FeedKey, UserId};
+use crate::session::machine::Session;
 use crate::session::reader::Dismissal;
 
 /// How often deadlines are looked at.
 const TIMER_STEP: Duration = Duration::from_millis(250);
+/// Sessions whose deadlines are looked at side by side.
+const DEADLINES_AT_ONCE_MAX: usize = 64;
+/// A session is looked at again after this long at the latest.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// First wait before care that failed is tried again.
 const CARE_BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait before care that failed is tried again.
@@ -50,28 +57,39 @@ impl Caretaker for Care {
 impl Gateway {
     /// Runs until it is cancelled: deadlines, idle feeds, the audit, presence heartbeats.
     pub async fn keep_in_order(self: Arc<Self>, until: CancellationToken) {
-        let mut step = tokio::time::interval(TIMER_STEP);
-        step.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut audited = self.ports.clock.tick();
-        let mut heartbeat = audited;
+        // Side by side: sessions that are lost by the thousand must not let the presence of the others run out.
+        tokio::select! {
+            () = until.cancelled() => {}
+            () = self.watch_deadlines() => {}
+            () = self.audit_feeds() => {}
+            () = self.beat_for_presence() => {}
+        }
+    }
+
+    async fn watch_deadlines(self: &Arc<Self>) {
+        let mut step = steps(TIMER_STEP);
         loop {
-            tokio::select! {
-                () = until.cancelled() => return,
-                _ = step.tick() => {}
-            }
+            step.tick().await;
             self.look_at_deadlines().await;
             self.feeds.sweep();
-            let now = self.ports.clock.tick();
-            if now.since(audited) >= AUDIT_EVERY {
-                audited = now;
-                if let Err(error) = self.feeds.audit().await {
-                    tracing::debug!(%error, "audit of the feeds failed");
-                }
+        }
+    }
+
+    async fn audit_feeds(&self) {
+        let mut step = steps(AUDIT_EVERY);
+        loop {
+            step.tick().await;
+            if let Err(error) = self.feeds.audit().await {
+                tracing::debug!(%error, "audit of the feeds failed");
             }
-            if now.since(heartbeat) >= PRESENCE_TTL / 3 {
-                heartbeat = now;
-                self.keep_presence_alive().await;
-            }
+        }
+    }
+
+    async fn beat_for_presence(&self) {
+        let mut step = steps(PRESENCE_TTL / 3);
+        loop {
+            step.tick().await;
+            self.keep_presence_alive().await;
         }
     }
 
@@ -128,9 +146,9 @@ impl Gateway {
         if changed {
             self.save_record(session).await;
         }
-        for due in session.peek(crate::session::machine::Session::due_catch_ups) {
+        for due in session.peek(Session::due_catch_ups) {
             done &= self.catch_up(session, &due.feed).await.is_ok();
-            if !session.peek(crate::session::machine::Session::wants_catch_up) {
+            if !session.peek(Session::wants_catch_up) {
                 break;
             }
         }
@@ -156,58 +174,80 @@ impl Gateway {
                 Err(_) => all_told = false,
             }
         }
-        let follow_all = session.peek(crate::session::machine::Session::follow_all);
+        let follow_all = session.peek(Session::follow_all);
         if let (true, Some(options)) = (all_told, follow_all) {
-            return self.follow_every_dialog(session, options).await.is_ok();
+            let followed = self.follow_every_dialog(session, options).await;
+            return followed
+                .is_ok_and(|followed| followed.failed.iter().all(|failed| !failed.code.retryable()));
         }
         all_told
     }
 
     async fn look_at_deadlines(self: &Arc<Self>) {
+        let now = self.ports.clock.tick();
+        let due = stream::iter(self.sessions.take_due(now));
+        due.for_each_concurrent(DEADLINES_AT_ONCE_MAX, |session| async move {
+            self.look_at_deadline(&session).await;
+        })
+        .await;
+    }
+
+    async fn look_at_deadline(self: &Arc<Self>, session: &Arc<LiveSession>) {
         let (now, unix) = (self.ports.clock.tick(), self.ports.clock.unix());
-        for session in self.sessions.take_due(now) {
-            let ((timed_out, snapshot), _) = session.with(|machine| {
-                let timed_out = machine.handle_timeout(now, unix);
-                let snapshot = (timed_out.gone || timed_out.expired).then(|| machine.snapshot());
-                if timed_out.expired {
-                    // From here on an attach finds the record, not this.
-                    machine.end(Dismissal::Expired);
-                }
-                (timed_out, snapshot)
-            });
-            if let Some(snapshot) = snapshot
-                && let Err(error) = self.ports.records.save(&snapshot).await
-            {
-                tracing::warn!(%error, "session record not saved");
+        let (timed_out, _) = session.with(|machine| machine.handle_timeout(now, unix));
+        if timed_out.gone || timed_out.expired {
+            // Written down before it ends: whoever attaches from then on finds the record.
+            self.save_record(session).await;
+        }
+        if timed_out.gone && !session.peek(Session::is_here) {
+            self.say_gone(session).await;
+            // It may have come back meanwhile.
+            if session.peek(Session::is_here) {
+                self.say_here(session).await;
             }
-            if timed_out.gone {
-                self.say_gone(&session).await;
+        }
+        let (expired, _) = session.with(|machine| {
+            let expired = timed_out.expired && machine.handle_timeout(now, unix).expired;
+            if expired {
+                machine.end(Dismissal::Expired);
             }
-            if timed_out.expired {
-                self.bury(&session).await;
-            } else {
-                self.schedule(&session);
-            }
+            expired
+        });
+        if expired {
+            self.bury(session).await;
+        } else {
+            self.schedule(session);
         }
     }
 
     pub(super) fn schedule(&self, session: &Arc<LiveSession>) {
         let (now, unix) = (self.ports.clock.tick(), self.ports.clock.unix());
         let at = session.peek(|machine| machine.next_deadline(now, unix));
-        self.sessions.schedule(session, at);
+        // Never far ahead: the list of what is due stays about as long as that of the sessions.
+        self.sessions.schedule(session, at.min(now.plus(LOOK_AGAIN_MAX)));
     }
 
-    /// Takes a session that has ended out of everything.
+    /// Takes a session that has ended out of everything, once.
     pub(super) async fn bury(self: &Arc<Self>, session: &Arc<LiveSession>) {
+        if !session.begin_burial() {
+            return;
+        }
+        // One that has expired may be here again, rebuilt, under the same name: its record and its presence stay.
+        let for_good = session.peek(Session::ended) != Some(Dismissal::Expired);
+        if for_good {
+            self.remove_record(session).await;
+        }
         self.sessions.remove(session);
         for membership in session.take_memberships() {
             self.feeds.leave(&membership, session);
         }
-        self.say_gone(session).await;
-        let ended = session.peek(crate::session::machine::Session::ended);
-        if ended.is_some_and(|why| why != Dismissal::Expired)
-            && let Err(error) = self.ports.records.remove(session.id(), session.user_id()).await
-        {
+        if for_good {
+            self.say_gone(session).await;
+        }
+    }
+
+    async fn remove_record(&self, session: &Arc<LiveSession>) {
+        if let Err(error) = self.ports.records.remove(session.id(), session.user_id()).await {
             tracing::warn!(%error, "session record not removed");
         }
     }
@@ -225,8 +265,15 @@ impl Gateway {
     /// Writes down what must outlive this node.
     pub(super) async fn save_record(&self, session: &Arc<LiveSession>) {
         let (snapshot, live) = session.peek(|machine| (machine.snapshot(), machine.ended().is_none()));
-        if live && let Err(error) = self.ports.records.save(&snapshot).await {
+        if !live {
+            return;
+        }
+        if let Err(error) = self.ports.records.save(&snapshot).await {
             tracing::warn!(%error, "session record not saved");
+        }
+        // It may have ended while it was being written.
+        if session.peek(Session::ended).is_some_and(|why| why != Dismissal::Expired) {
+            self.remove_record(session).await;
         }
     }
 
@@ -237,18 +284,22 @@ impl Gateway {
         dialog: &DialogId,
         left: Option<crate::session::snapshot::SubscribeOptions>,
     ) {
-        // It may have been followed anew meanwhile.
-        let followed = |machine: &crate::session::machine::Session| {
-            machine.subscriptions().find(&FeedKey::Dialog(dialog.clone())).is_some()
-        };
-        if session.peek(followed) {
-            return;
-        }
-        if let Some(membership) = session.take_membership(&FeedKey::Dialog(dialog.clone())) {
+        let feed = FeedKey::Dialog(dialog.clone());
+        if let Some(membership) = session.take_idle_membership(&feed) {
             self.feeds.leave(&membership, session);
+        }
+        // It may have been followed anew meanwhile.
+        if session.peek(|machine| machine.subscriptions().find(&feed).is_some()) {
+            return;
         }
         if left.is_none_or(|options| options.presence) {
             self.leave_presence(session, dialog).await;
         }
     }
+}
+
+fn steps(every: Duration) -> Interval {
+    let mut step = interval_at(Instant::now() + every, every);
+    step.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    step
 }

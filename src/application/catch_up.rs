@@ -44,8 +44,13 @@ impl Gateway {
             let Some(asked) = session.peek(|machine| machine.catch_up(feed)) else {
                 return Ok(Report { live: true, replayed });
             };
-            let Some(membership) = session.membership(feed) else {
+            if session.peek(|machine| machine.ended().is_some()) {
                 return Ok(Report { live: false, replayed });
+            }
+            let Some(membership) = session.membership(feed) else {
+                // Whoever subscribed went away before it had joined the feed.
+                self.join_feed(session, feed).await?;
+                continue;
             };
             let (piece, gap) = self.read_piece(session, &membership.feed, asked).await?;
             let events = piece.events.len() as u64;

@@ -220,12 +220,14 @@ impl Gateway {
             Command::Subscribe { .. } | Command::Unsubscribe(_) => Some(Lane::Session),
             _ => None,
         };
-        let turn = lane.map(|lane| session.lanes.enter(lane));
+        // Who is refused does not line up.
+        let admitted = self.admit(session, &command);
+        let turn = lane.filter(|_| admitted.is_ok()).map(|lane| session.lanes.enter(lane));
         let (gateway, identity, session) = (self.clone(), identity.clone(), session.clone());
         async move {
             let name = command.name();
             let mut turn = turn;
-            gateway.admit(&session, &command)?;
+            admitted?;
             if let Some(turn) = turn.as_mut() {
                 turn.wait().await;
             }
@@ -234,6 +236,18 @@ impl Gateway {
             let code = result.as_ref().err().map(|refusal| refusal.code);
             gateway.ports.telemetry.record(Occurrence::Command(name, code));
             result
+        }
+    }
+
+    /// What can't be understood counts like a command: above the rate it is refused for that.
+    #[must_use]
+    pub fn refuse_malformed(&self, session: &Arc<LiveSession>, refusal: Refusal) -> Refusal {
+        let passed = session.meters.commands.pass(self.config.commands_rate, self.ports.clock.tick());
+        match passed {
+            Ok(()) => refusal,
+            Err(after) => {
+                Refusal::new(ErrorCode::RateLimited, "too many commands at once").retry_after(after)
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! What a user may do in a dialog: asked from the Store, remembered for a while.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -38,13 +39,15 @@ pub struct Memberships {
     store: Arc<dyn MessageStore>,
     clock: Arc<dyn Clock>,
     remembered: Cache<(UserId, DialogId), Remembered>,
+    /// How many changes of memberships this node has heard of.
+    changes: AtomicU64,
 }
 
 impl Memberships {
     /// Remembers nothing yet.
     #[must_use]
     pub fn new(store: Arc<dyn MessageStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, remembered: Cache::new(MEMBERSHIPS_MAX) }
+        Self { store, clock, remembered: Cache::new(MEMBERSHIPS_MAX), changes: AtomicU64::new(0) }
     }
 
     /// Asks the Store about many dialogs; the answers come in the order asked. While the Store is down, answers up to
@@ -55,6 +58,7 @@ impl Memberships {
     pub async fn ask(&self, call: &CallContext, dialogs: &[DialogId]) -> Vec<Result<Checked, StoreError>> {
         let mut answers = Vec::with_capacity(dialogs.len());
         for batch in dialogs.chunks(MEMBERSHIP_BATCH_MAX) {
+            let changes = self.changes.load(Ordering::Acquire);
             match self.store.check_membership(call, batch).await {
                 Ok(found) => {
                     for dialog in batch {
@@ -63,7 +67,7 @@ impl Memberships {
                             .find(|membership| membership.dialog_id == *dialog)
                             .cloned()
                             .unwrap_or_else(|| stranger(dialog));
-                        self.remember(&call.user_id, &membership);
+                        self.remember(&call.user_id, &membership, changes);
                         answers.push(Ok(Checked { membership, stale: false }));
                     }
                 }
@@ -90,10 +94,15 @@ impl Memberships {
 
     /// Forgets an answer: the membership has changed.
     pub fn forget(&self, user: &UserId, dialog: &DialogId) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
         self.remembered.remove(&(user.clone(), dialog.clone()));
     }
 
-    fn remember(&self, user: &UserId, membership: &Membership) {
+    /// An answer to a question that was asked before something changed may be of before, too: it is not kept.
+    fn remember(&self, user: &UserId, membership: &Membership, changes_when_asked: u64) {
+        if self.changes.load(Ordering::Acquire) != changes_when_asked {
+            return;
+        }
         let key = (user.clone(), membership.dialog_id.clone());
         self.remembered.insert(key, Remembered { membership: membership.clone(), at: self.clock.tick() });
     }

@@ -315,11 +315,17 @@ impl Session {
             EventKind::Message { sender, .. } => self.ephemerals.end_typing(&event.feed, sender),
             EventKind::Membership { dialog, user, change } if *user == self.user_id => match change {
                 MembershipChange::Removed => return Ok(self.revoke(dialog.clone(), event)),
+                // In a dialog that is followed already it is but another role.
+                MembershipChange::Added if self.follows(dialog) => {}
                 MembershipChange::Added => return Ok(Intake::Joined(dialog.clone(), logged.at)),
             },
             _ => {}
         }
         Ok(Intake::Queued)
+    }
+
+    fn follows(&self, dialog: &DialogId) -> bool {
+        self.subscriptions.find(&FeedKey::Dialog(dialog.clone())).is_some()
     }
 
     /// Moves up to when a feed that is behind has been numbered. Returns where that was; `None` if it is in step.

@@ -183,6 +183,11 @@ impl Outbox {
         self.read = number.max(self.floor);
     }
 
+    /// The reader needs nothing up to `number`.
+    pub fn skip_to(&mut self, number: u64) {
+        self.read = self.read.max(number);
+    }
+
     /// A reader begins after `number`: what follows was perhaps sent already, but not to this one.
     pub fn begin_reading(&mut self, number: u64) {
         debug_assert!(number <= self.sent);

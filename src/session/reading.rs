@@ -290,6 +290,12 @@ impl Session {
         self.outbox.acknowledge(number, |event| {
             delivered::note(subscriptions, &event.feed, position_after(event), message_seq(event));
         });
+        // A client may acknowledge what another of its connections was handed: this reader need not have it again.
+        let freed = self.outbox.floor();
+        if let Attachment::Attached(current) = &mut self.attachment {
+            current.at = current.at.max(freed);
+            self.outbox.skip_to(current.at);
+        }
         // What was given up before it was acknowledged is in no feed's delivered position.
         self.delivered_exactly &= floor <= self.acknowledged.number;
         self.delivered_as_of = (self.epoch, number);

@@ -158,3 +158,18 @@ fn a_cursor_amid_the_messages_of_a_gap_gets_the_gap_again_and_the_messages_it_la
         assert_eq!((asked.position, asked.last_message_seq), (position, known));
     }
 }
+
+#[test]
+fn a_reader_is_not_handed_what_its_client_acknowledges_elsewhere() {
+    let config = config(100, 10_000);
+    let mut session = session(&config, &["d"]);
+    let first = attach(&mut session, None);
+    push_all(&mut session, &messages(&feed("d"), 1..=3));
+    let newest = read(&mut session, first.reader).last().unwrap().0;
+    let second = attach(&mut session, Some(first.cursor));
+    session.acknowledge(newest).unwrap();
+    assert!(!session.is_readable(second.reader), "there is nothing to wake for");
+    session.push(&message(&feed("d"), 4), SETTLED);
+    assert_eq!(offsets(&read(&mut session, second.reader)), [4]);
+    assert!(!session.is_readable(second.reader));
+}

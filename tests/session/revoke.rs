@@ -131,3 +131,14 @@ fn a_removal_that_a_gap_has_passed_over_cuts_all_the_same() {
     assert_eq!(session.push(&late, SETTLED), Intake::Revoked(dialog("d")));
     assert!(read(&mut session, reader).is_empty());
 }
+
+#[test]
+fn another_role_in_a_followed_dialog_takes_nothing_from_the_queue() {
+    let config = config(100, 10_000);
+    let mut session = session(&config, &["d"]);
+    let reader = attach(&mut session, None).reader;
+    push_all(&mut session, &messages(&feed("d"), 1..=3));
+    assert_eq!(session.push(&membership(&own(), 1, "d", Added), SETTLED), Intake::Queued);
+    assert_eq!(session.push(&membership(&own(), 2, "new", Added), SETTLED), Intake::Joined(dialog("new"), UnixMillis(BEGAN.0 + 2)));
+    assert_eq!(read(&mut session, reader).len(), 5);
+}

@@ -87,9 +87,9 @@ fn last_event_id(headers: &HeaderMap) -> Option<(String, Option<String>)> {
 
 fn shed_reason(refusal: &Refusal) -> Option<&'static str> {
     match refusal.code {
-        ErrorCode::Overloaded | ErrorCode::Unavailable => Some("overloaded"),
         ErrorCode::Draining => Some("draining"),
         ErrorCode::RateLimited => Some("rate_limited"),
+        code if code.retryable() => Some("overloaded"),
         _ => None,
     }
 }

@@ -245,7 +245,9 @@ impl Connection {
             if timer.deadline() != deadline {
                 timer.as_mut().reset(deadline);
             }
-            let reads = self.in_flight.len() < COMMANDS_IN_FLIGHT_MAX && self.bye.is_none();
+            // A client that takes nothing is not asked for more.
+            let busy = self.in_flight.len() >= COMMANDS_IN_FLIGHT_MAX || !self.socket.has_room();
+            let reads = !busy && self.bye.is_none();
             let now = self.edge.gateway.clock().tick();
             tokio::select! {
                 biased;
@@ -343,7 +345,10 @@ impl Connection {
                 let refusal = Refusal::new(ErrorCode::BadRequest, "the connection is attached already");
                 return self.feed_answer(Answered { reference, result: Err(refusal) });
             }
-            Err(refusal) => return self.feed_answer(Answered { reference, result: Err(refusal) }),
+            Err(refusal) => {
+                let refusal = self.edge.gateway.refuse_malformed(self.reading.session(), refusal);
+                return self.feed_answer(Answered { reference, result: Err(refusal) });
+            }
         };
         let done = self.edge.gateway.carry_out(&self.identity, self.reading.session(), command);
         self.in_flight.push(async move { Answered { reference, result: done.await } }.boxed());

@@ -46,6 +46,8 @@ struct State {
     /// The inbox was full, or the link was interrupted, or the audit saw more than we have.
     distrust: Option<RepairReason>,
     running: bool,
+    /// A repair is under way: what is in `recent` is not all there is.
+    repairing: bool,
     /// The last offset that was pushed; `None` until the head has been read.
     position: Option<LogPosition>,
     recent: Recent,
@@ -155,7 +157,7 @@ impl Feed {
     pub fn recent_after(&self, position: &LogPosition) -> Option<(Vec<Arc<Event>>, LogPosition)> {
         let state = self.state.lock();
         let head = state.position.clone()?;
-        if head.epoch != position.epoch || state.distrust.is_some() {
+        if head.epoch != position.epoch || state.distrust.is_some() || state.repairing {
             return None;
         }
         let events = state.recent.after(position.offset, &head)?.cloned().collect();
@@ -299,8 +301,14 @@ impl Feed {
         let mut wait = REPAIR_BACKOFF_FIRST;
         loop {
             // From here on a new interruption counts again.
-            self.state.lock().distrust = None;
-            match self.read_on().await {
+            {
+                let mut state = self.state.lock();
+                state.distrust = None;
+                state.repairing = true;
+            }
+            let read = self.read_on().await;
+            self.state.lock().repairing = false;
+            match read {
                 Ok(()) => return,
                 Err(error) => {
                     if self.is_idle() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::domain::ids::DialogId;
 
@@ -25,8 +26,20 @@ pub struct Lanes {
 
 #[derive(Debug)]
 struct Tail {
-    newest: u64,
     left: oneshot::Receiver<Left>,
+}
+
+impl Tail {
+    /// Whether everybody has left.
+    fn is_empty(&mut self) -> bool {
+        loop {
+            match self.left.try_recv() {
+                Ok(Left { ahead: Some(ahead) }) => self.left = ahead,
+                Ok(Left { ahead: None }) | Err(TryRecvError::Closed) => return true,
+                Err(TryRecvError::Empty) => return false,
+            }
+        }
+    }
 }
 
 /// Said by whoever leaves a lane: whom the next one must still wait for, if the leaver had not had its turn.
@@ -40,7 +53,6 @@ struct Left {
 pub struct Turn {
     lanes: Arc<Lanes>,
     lane: Lane,
-    number: u64,
     ahead: Option<oneshot::Receiver<Left>>,
     leave: Option<oneshot::Sender<Left>>,
 }
@@ -51,13 +63,9 @@ impl Lanes {
     pub fn enter(self: &Arc<Self>, lane: Lane) -> Turn {
         let (leave, left) = oneshot::channel();
         let mut tails = self.tails.lock();
-        let (number, ahead) = match tails.remove(&lane) {
-            Some(tail) => (tail.newest + 1, Some(tail.left)),
-            None => (0, None),
-        };
-        tails.insert(lane.clone(), Tail { newest: number, left });
+        let ahead = tails.insert(lane.clone(), Tail { left }).map(|tail| tail.left);
         drop(tails);
-        Turn { lanes: self.clone(), lane, number, ahead, leave: Some(leave) }
+        Turn { lanes: self.clone(), lane, ahead, leave: Some(leave) }
     }
 }
 
@@ -73,15 +81,12 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut tails = self.lanes.tails.lock();
-        // One who leaves before its turn stays as the tail, so that the next one learns of those ahead.
-        let had_turn = self.ahead.is_none();
-        if had_turn && tails.get(&self.lane).is_some_and(|tail| tail.newest == self.number) {
-            tails.remove(&self.lane);
-        }
-        drop(tails);
         if let Some(leave) = self.leave.take() {
-            // Nobody behind: nobody to tell.
+            // One who leaves before its turn tells the next one of those ahead. Nobody behind: nobody to tell.
             let _ = leave.send(Left { ahead: self.ahead.take() });
+        }
+        if tails.get_mut(&self.lane).is_some_and(Tail::is_empty) {
+            tails.remove(&self.lane);
         }
     }
 }
@@ -131,5 +136,16 @@ mod tests {
         assert!(is_waiting(&mut third).await, "the first is still in the lane");
         drop(first);
         third.wait().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_whose_last_ones_left_without_a_turn_takes_no_room() {
+        let lanes = Arc::new(Lanes::default());
+        let a = lane("a");
+        let first = lanes.enter(a.clone());
+        drop((lanes.enter(a.clone()), lanes.enter(a.clone())));
+        assert_eq!(lanes.tails.lock().len(), 1, "the first is still in the lane");
+        drop(first);
+        assert!(lanes.tails.lock().is_empty());
     }
 }

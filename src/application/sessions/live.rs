@@ -61,11 +61,16 @@ struct Inner {
     waker: Option<Waker>,
     feeds: HashMap<FeedKey, Membership>,
     chores: Vec<Chore>,
+    /// It has ended and been taken out of everything.
+    buried: bool,
 }
 
 impl Inner {
     fn needs_care(&self) -> bool {
-        !self.chores.is_empty() || self.machine.ended().is_some() || self.machine.wants_catch_up()
+        match self.machine.ended() {
+            Some(_) => !self.buried,
+            None => !self.chores.is_empty() || self.machine.wants_catch_up(),
+        }
     }
 
     fn add_chore(&mut self, chore: Chore) {
@@ -97,7 +102,13 @@ impl LiveSession {
         Arc::new(Self {
             id: machine.id().clone(),
             user_id: machine.user_id().clone(),
-            inner: Mutex::new(Inner { machine, waker: None, feeds: HashMap::new(), chores: Vec::new() }),
+            inner: Mutex::new(Inner {
+                machine,
+                waker: None,
+                feeds: HashMap::new(),
+                chores: Vec::new(),
+                buried: false,
+            }),
             lanes: Arc::default(),
             meters: Meters::default(),
             batch: tokio::sync::Mutex::new(()),
@@ -239,6 +250,12 @@ impl LiveSession {
         self.cared_for.store(false, Ordering::Release);
     }
 
+    /// Becomes the one who takes an ended session out of everything; false if somebody does already.
+    #[must_use]
+    pub fn begin_burial(&self) -> bool {
+        !std::mem::replace(&mut self.inner.lock().buried, true)
+    }
+
     /// Notes the place in a feed. Gives back one that stood there before, and also this one if the session follows the
     /// feed no more.
     #[must_use]
@@ -257,15 +274,35 @@ impl LiveSession {
         self.inner.lock().feeds.get(feed).cloned()
     }
 
-    /// Takes the place in a feed back.
+    /// Takes the place in a feed back, unless the session follows it.
     #[must_use]
-    pub fn take_membership(&self, feed: &FeedKey) -> Option<Membership> {
-        self.inner.lock().feeds.remove(feed)
+    pub fn take_idle_membership(&self, feed: &FeedKey) -> Option<Membership> {
+        let mut inner = self.inner.lock();
+        if inner.machine.subscriptions().find(feed).is_some() { None } else { inner.feeds.remove(feed) }
     }
 
     /// Takes all places back: the session is going.
     #[must_use]
     pub fn take_memberships(&self) -> Vec<Membership> {
         self.inner.lock().feeds.drain().map(|(_, membership)| membership).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::reader::Dismissal;
+
+    #[test]
+    fn a_session_that_has_ended_needs_care_until_it_is_buried_and_never_again() {
+        let id = SessionId::parse("s").unwrap();
+        let user = UserId::parse("ann").unwrap();
+        let machine = Session::new(Arc::default(), id, user, None, 1, Tick(0), UnixMillis(0));
+        let session = LiveSession::new(machine);
+        assert!(!session.needs_care());
+        assert!(session.with(|machine| machine.end(Dismissal::Kicked)).1);
+        assert!(session.begin_burial());
+        assert!(!session.begin_burial(), "once");
+        assert!(!session.needs_care());
     }
 }

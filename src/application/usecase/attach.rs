@@ -257,6 +257,10 @@ impl Gateway {
         match session.attach(&request, now_bus) {
             Ok((attached, was_here)) => {
                 let reading = self.reading(session.clone(), attached, attached.resume, None);
+                if attached.resume == Resume::Rebuilt {
+                    // The new generation must be known wherever its cursors may be presented.
+                    self.save_record(&session).await;
+                }
                 if !was_here {
                     self.say_here(&session).await;
                 }
@@ -268,7 +272,8 @@ impl Gateway {
             Err(AttachRefused::Ended) => {
                 // Expired a moment ago: its record is there. Ended for good: it is not.
                 self.sessions.remove(&session);
-                Ok(Found::JustEnded)
+                let expired = session.peek(Session::ended) == Some(Dismissal::Expired);
+                Ok(if expired { Found::JustEnded } else { Found::Nothing })
             }
             Err(refusal) => Err(refused(refusal)),
         }

@@ -53,7 +53,7 @@ impl Gateway {
     }
 
     /// The session is here again, in every dialog in which it wants to be seen.
-    pub(super) async fn say_here(&self, session: &Arc<LiveSession>) {
+    pub(in crate::application) async fn say_here(&self, session: &Arc<LiveSession>) {
         for dialog in session.peek(seen_in) {
             self.enter_presence(session, &dialog).await;
         }

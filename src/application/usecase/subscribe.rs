@@ -289,6 +289,7 @@ impl Gateway {
         start: Start,
     ) -> Result<InStep, NotFollowed> {
         let feed = self.feeds.open(key).await.map_err(NotFollowed::Bus)?;
+        let is_new = session.peek(|machine| machine.subscriptions().find(key).is_none());
         let head = feed.position().ok_or(NotFollowed::Bus(BusError::Unavailable))?;
         let position = start.since.unwrap_or_else(|| head.clone());
         let confirmed = Confirmed { feed: head.clone(), own: start.asked.own, at: start.asked.at };
@@ -307,7 +308,8 @@ impl Gateway {
                 Ok(InStep { head, replayed })
             }
             Err(error) => {
-                if let Some(dialog) = key.dialog() {
+                // What was followed before stays, and catches up later.
+                if let Some(dialog) = key.dialog().filter(|_| is_new) {
                     let (left, _) = session.with(|machine| machine.unsubscribe(dialog));
                     self.leave_dialog(session, dialog, left).await;
                 }
@@ -326,7 +328,11 @@ impl Gateway {
     }
 
     /// Takes a place among a feed's followers, once.
-    pub(super) async fn join_feed(&self, session: &Arc<LiveSession>, key: &FeedKey) -> Result<(), BusError> {
+    pub(in crate::application) async fn join_feed(
+        &self,
+        session: &Arc<LiveSession>,
+        key: &FeedKey,
+    ) -> Result<(), BusError> {
         if session.membership(key).is_none() {
             let membership = self.feeds.join(key, session).await?;
             if let Some(surplus) = session.keep_membership(membership) {

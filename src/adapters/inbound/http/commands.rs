@@ -81,7 +81,8 @@ async fn carry_out(
     session: &Arc<LiveSession>,
     said: Result<Said, Refusal>,
 ) -> Result<Reply, Refusal> {
-    let command: Command = match said? {
+    let said = said.map_err(|refusal| edge.gateway.refuse_malformed(session, refusal))?;
+    let command: Command = match said {
         Said::Command(command) => command,
         Said::Hello(_) => {
             return Err(Refusal::new(ErrorCode::BadRequest, "hello is a WebSocket's first frame"));
