@@ -140,12 +140,6 @@ mod tests {
         let subscription = SubscriptionSnapshot {
             feed: FeedKey::Dialog(DialogId::parse("d").unwrap()),
             delivered: LogPosition { epoch: "e".into(), offset: 1 },
-            in_step: None,
-            confirmed: Confirmed {
-                feed: LogPosition { epoch: "e".into(), offset: 1 },
-                own: None,
-                at: UnixMillis(0),
-            },
             last_message_seq: 1,
             in_step: None,
             confirmed: Confirmed {
@@ -162,7 +156,6 @@ mod tests {
             first_epoch: 1,
             acknowledged: Cursor { epoch: 1, number: 2, watermark: UnixMillis(3) },
             highest_attach: None,
-            delivered_exactly: true,
             sent: Vec::new(),
             delivered_exactly: true,
             follow_all: None,
