@@ -2,6 +2,8 @@
 
 mod bounds;
 mod fixture;
+mod reader;
 mod resume;
 mod revoke;
+mod sending;
 mod watermark;
