@@ -18,7 +18,6 @@ use edgeway::session::snapshot::SubscribeOptions;
 use edgeway::session::subscriptions::Confirmed;
 
 pub(crate) const OPTIONS: SubscribeOptions = SubscribeOptions { presence: true, typing: true };
-pub(crate) const ALL: DrainBudget = DrainBudget { events: usize::MAX, bytes: usize::MAX };
 pub(crate) const FIRST_EPOCH: u32 = 10;
 /// The bus's time when sessions begin.
 pub(crate) const BEGAN: UnixMillis = UnixMillis(1_000_000);

@@ -5,8 +5,12 @@ mod bounds;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod reader;
+#[cfg(test)]
 mod resume;
 #[cfg(test)]
 mod revoke;
+#[cfg(test)]
+mod sending;
 #[cfg(test)]
 mod watermark;
