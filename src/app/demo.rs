@@ -1,7 +1,6 @@
 //! The web demo, from within the binary.
 
 use axum::Router;
-use axum::extract::Path;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
@@ -20,13 +19,13 @@ const POLICY: &str =
 #[include = "*.js"]
 struct Files;
 
-/// `/` and the files beside it.
+/// `/` and the files beside it, each by its name: any other path stays unknown.
 pub fn routes() -> Router {
-    Router::new().route("/", get(|| async { file("index.html") })).route("/{name}", get(named))
-}
-
-async fn named(Path(name): Path<String>) -> Response {
-    file(&name)
+    let page = Router::new().route("/", get(|| async { file("index.html") }));
+    Files::iter().fold(page, |routes, name| {
+        let path = format!("/{name}");
+        routes.route(&path, get(move || async move { file(&name) }))
+    })
 }
 
 fn file(name: &str) -> Response {

@@ -39,21 +39,21 @@ impl Gateway {
         session: &Arc<LiveSession>,
         feed: &FeedKey,
     ) -> Result<Report, BusError> {
-        let mut replayed = 0;
+        let mut replayed = None;
         loop {
             let Some(asked) = session.peek(|machine| machine.catch_up(feed)) else {
-                return Ok(Report { live: true, replayed });
+                return Ok(Report { live: true, replayed: replayed.unwrap_or(0) });
             };
             if session.peek(|machine| machine.ended().is_some()) {
-                return Ok(Report { live: false, replayed });
+                return Ok(Report { live: false, replayed: replayed.unwrap_or(0) });
             }
             let Some(membership) = session.membership(feed) else {
                 // Whoever subscribed went away before it had joined the feed.
                 self.join_feed(session, feed).await?;
                 continue;
             };
-            let (piece, gap) = self.read_piece(session, &membership.feed, asked).await?;
-            let events = piece.events.len() as u64;
+            let (piece, gap, head_offset) = self.read_piece(session, &membership.feed, asked).await?;
+            let ahead = head_offset.saturating_sub(piece.start.offset);
             let settled = self.ports.bus.settled();
             let (applied, _) = session.with(|machine| machine.apply(piece, settled));
             for dialog in applied.left {
@@ -65,7 +65,7 @@ impl Gateway {
                 }
             }
             if applied.progress != Progress::Outdated {
-                replayed += events;
+                replayed.get_or_insert(ahead);
             }
             if let Some(gap) = gap.filter(|_| applied.gap_told) {
                 self.ports.telemetry.record(Occurrence::GapTold(gap.reason));
@@ -74,8 +74,8 @@ impl Gateway {
                 }
             }
             match applied.progress {
-                Progress::Live => return Ok(Report { live: true, replayed }),
-                Progress::Full => return Ok(Report { live: false, replayed }),
+                Progress::Live => return Ok(Report { live: true, replayed: replayed.unwrap_or(0) }),
+                Progress::Full => return Ok(Report { live: false, replayed: replayed.unwrap_or(0) }),
                 Progress::More | Progress::Outdated => {}
             }
         }
@@ -86,16 +86,17 @@ impl Gateway {
         session: &Arc<LiveSession>,
         feed: &Arc<Feed>,
         asked: CatchUp,
-    ) -> Result<(CaughtUp, Option<Gap>), BusError> {
+    ) -> Result<(CaughtUp, Option<Gap>, u64), BusError> {
         if asked.from == CatchUpFrom::Position
             && let Some((mut events, head)) = feed.recent_after(&asked.position)
         {
             let complete = events.len() <= PIECE_EVENTS_MAX;
+            let head_offset = head.offset;
             events.truncate(PIECE_EVENTS_MAX);
             let reached = if complete { head } else { position_of(events.last(), &asked.position) };
             let start = asked.position.clone();
             let piece = CaughtUp { start, gap: Vec::new(), events, reached, complete, asked };
-            return Ok((piece, None));
+            return Ok((piece, None, head_offset));
         }
         let (slice, replay) = self.read_log(feed, &asked).await?;
         let start = LogPosition { epoch: slice.head.epoch.clone(), offset: replay.after_offset };
@@ -107,7 +108,7 @@ impl Gateway {
             Some(gap) => self.tell_gap(session, &asked, gap, &start, &events).await,
             None => Vec::new(),
         };
-        Ok((CaughtUp { asked, start, gap, events, reached, complete }, replay.gap))
+        Ok((CaughtUp { asked, start, gap, events, reached, complete }, replay.gap, slice.head.offset))
     }
 
     /// Reads the log from where the subscription goes on; reads again if the log changed in between.

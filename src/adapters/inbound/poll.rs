@@ -70,9 +70,12 @@ fn wait_of(edge: &Edge, query: &AttachQuery) -> Result<Duration, Refusal> {
     let wait = match &query.wait_ms {
         None => edge.config.poll_wait,
         Some(text) => {
-            let millis: u64 = text
-                .parse()
-                .map_err(|_| Refusal::new(ErrorCode::BadRequest, "wait_ms is not an integer from 0"))?;
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(Refusal::new(ErrorCode::BadRequest, "wait_ms is not an integer"));
+            }
+            // Clamped, whatever its size: too large to be read is large.
+            let millis = if digits == text { text.parse().unwrap_or(u64::MAX) } else { 0 };
             Duration::from_millis(millis.min(POLL_WAIT_MAX_MS))
         }
     };

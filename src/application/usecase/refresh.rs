@@ -18,6 +18,9 @@ impl Gateway {
         if identity.user_id != *session.user_id() {
             return Err(Refusal::new(ErrorCode::Forbidden, "the token is another user's"));
         }
+        if !identity.scopes.read {
+            return Err(Refusal::new(ErrorCode::Forbidden, "the token does not allow reading"));
+        }
         session.with(|machine| machine.set_token_expiry(identity.expires_at));
         self.schedule(session);
         Ok(Reply::Refreshed(identity))

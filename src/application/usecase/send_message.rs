@@ -61,7 +61,6 @@ impl Gateway {
         };
         cache.complete(user, id, fingerprint, &receipt).await;
         claim.answered = true;
-        self.ports.throttle.reset(user, &draft.dialog_id).await;
         Ok(Reply::Sent { receipt, duplicate: sent.duplicate })
     }
 }

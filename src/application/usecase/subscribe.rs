@@ -253,6 +253,8 @@ impl Gateway {
             None => Start { since: None, last_message_seq: membership.last_message_seq, asked },
         };
         let feed = FeedKey::Dialog(dialog.clone());
+        let was_seen = session
+            .peek(|machine| machine.subscriptions().find(&feed).is_some_and(|known| known.options.presence));
         let in_step = self.follow(session, &feed, options, start).await.map_err(|why| match why {
             NotFollowed::Bus(error) => bus_refusal(error).code,
             NotFollowed::TooMany => ErrorCode::LimitExceeded,
@@ -263,6 +265,9 @@ impl Gateway {
             self.enter_presence(session, &dialog).await;
             Some(self.list_presence(&dialog).await.unwrap_or_default())
         } else {
+            if was_seen {
+                self.leave_presence(session, &dialog).await;
+            }
             None
         };
         Ok(Followed {

@@ -28,10 +28,7 @@ impl Gateway {
         }
         let passes = match state {
             TypingState::Started => self.ports.throttle.pass(user, dialog).await,
-            TypingState::Stopped => {
-                self.ports.throttle.reset(user, dialog).await;
-                true
-            }
+            TypingState::Stopped => true,
         };
         if passes {
             let event = self.ports.codec.typing(dialog, user, state, self.config.typing_expires);

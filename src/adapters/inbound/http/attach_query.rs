@@ -5,7 +5,7 @@ use http::request::Parts;
 use serde::Deserialize;
 
 use super::reject::Rejection;
-use crate::adapters::inbound::wire::commands::{Hello, parse_device, parse_dialogs_parameter};
+use crate::adapters::inbound::wire::commands::{Hello, INTEGER_MAX, parse_device, parse_dialogs_parameter};
 use crate::application::usecase::attach::AttachInput;
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::session::reader::Transport;
@@ -80,7 +80,11 @@ impl AttachQuery {
 
     fn attach_count(&self) -> Result<Option<u64>, Refusal> {
         let parsed = self.attach.as_deref().map(str::parse).transpose();
-        parsed.map_err(|_| bad("attach is not an integer"))
+        let count = parsed.map_err(|_| bad("attach is not an integer"))?;
+        if count.is_some_and(|count| count > INTEGER_MAX) {
+            return Err(bad("attach is above 2^53"));
+        }
+        Ok(count)
     }
 }
 

@@ -25,7 +25,7 @@ const EPOCH_MAX_BYTES: usize = 128;
 /// Messages on a page of history when the client doesn't say.
 const HISTORY_DEFAULT: u64 = 50;
 /// Largest integer that every JSON reader keeps exact (RFC 8259 §6).
-const INTEGER_MAX: u64 = 1 << 53;
+pub const INTEGER_MAX: u64 = 1 << 53;
 
 /// What a WebSocket's first frame asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
