@@ -1,11 +1,17 @@
 //! What all nodes share, on Redis (7 or later) or Valkey: one server, Sentinel, or Cluster.
 //!
 //! `commands` is the one way to ask something, over a link that `supervisor` keeps up; `keys` names every key and
-//! channel; each further module implements one port of the application.
+//! channel; each further module implements one port of the application. `live` is the live half of the bus, `streams`
+//! its logs.
 
+pub mod bus;
 pub mod commands;
 pub mod connection;
 pub mod keys;
+mod live;
+pub mod payload;
 pub mod script;
 pub mod servers;
+pub mod stream_id;
+mod streams;
 mod supervisor;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use redis::aio::AsyncPushSender;
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
@@ -194,6 +194,32 @@ impl Servers {
                 Ok(Connection::Cluster(connection))
             }
         }
+    }
+
+    /// Connects to one server of a cluster, over RESP3, as [`Self::connect`] does elsewhere.
+    ///
+    /// # Errors
+    /// Those of the client library, and a timeout.
+    pub async fn connect_to(
+        &self,
+        host: &(String, u16),
+        connect_timeout: Duration,
+        pushes: impl AsyncPushSender,
+    ) -> RedisResult<MultiplexedConnection> {
+        if self.tls {
+            crypto::install_default_provider();
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(connect_timeout))
+            .set_response_timeout(None)
+            .set_push_sender(pushes);
+        Client::open(self.server(host)?)?.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    /// The servers that the URL names.
+    #[must_use]
+    pub fn hosts(&self) -> &[(String, u16)] {
+        &self.hosts
     }
 
     fn address(&self, (host, port): &(String, u16)) -> ConnectionAddr {
