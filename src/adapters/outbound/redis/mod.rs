@@ -5,7 +5,15 @@
 
 pub mod commands;
 pub mod connection;
+pub mod idempotency;
 pub mod keys;
+pub mod lifecycle;
+pub mod nodes;
+pub mod presence;
+mod record_fields;
+pub mod records;
 pub mod script;
 pub mod servers;
 mod supervisor;
+pub mod throttle;
+pub mod tickets;
