@@ -96,6 +96,13 @@ impl RedisCommands {
         matches!(*self.shared.desk.state.borrow(), State::Up(_))
     }
 
+    /// Returns when the link is up, or when it is not.
+    pub async fn wait_until(&self, up: bool) {
+        let mut state = self.shared.desk.state.subscribe();
+        // Can't fail: the sender lives as long as this.
+        let _ = state.wait_for(|state| matches!(state, State::Up(_)) == up).await;
+    }
+
     /// Sends a command. It must not be a blocking one: it would hold up all others.
     ///
     /// # Errors

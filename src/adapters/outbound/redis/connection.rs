@@ -55,9 +55,10 @@ impl Connection {
                 Ok(values.into_iter().map(Value::extract_error).collect())
             }
             (Self::Cluster(connection), _) => {
-                let answers = stream::iter(commands).map(|command| {
+                // Each command its own copy: borrowed ones in a stream would keep callers from being `Send`.
+                let answers = stream::iter(commands.to_vec()).map(|command| {
                     let mut connection = connection.clone();
-                    async move { connection.req_packed_command(command).await.and_then(Value::extract_error) }
+                    async move { connection.req_packed_command(&command).await.and_then(Value::extract_error) }
                 });
                 Ok(answers.buffered(CLUSTER_COMMANDS_AT_ONCE_MAX).collect().await)
             }
