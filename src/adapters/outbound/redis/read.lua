@@ -102,7 +102,7 @@ if start and limit > 0 then
     if #event > event_max_bytes then event = string.sub(event, 1, event_max_bytes + 1) end
     local n = #entries
     if n > 0 and bytes + #event > most_bytes then return true end
-    entries[n + 1], entries[n + 2], entries[n + 3] = id, offset, event
+    entries[n + 1], entries[n + 2], entries[n + 3] = id, string.format('%.0f', offset), event
     bytes = bytes + #event
     expected = expected + 1
     return expected > last or n + 3 >= 3 * limit

@@ -12,9 +12,9 @@ use crate::domain::event::{LogEpoch, LogPosition};
 use crate::domain::ids::FeedKey;
 
 /// Most bytes of events in one piece of a log; a single larger one still comes.
-pub const PIECE_MAX_BYTES: usize = 4 * 1024 * 1024;
+const PIECE_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Most entries in one piece of a log: more is a mistake.
-pub const PIECE_MAX_ENTRIES: usize = 10_000;
+const PIECE_MAX_ENTRIES: usize = 10_000;
 
 /// Reads logs.
 pub(super) struct Streams {
