@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::event::LogPosition;
 use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
 use crate::session::cursor::Cursor;
-use crate::session::snapshot::{SessionSnapshot, SubscribeOptions, SubscriptionSnapshot};
+use crate::session::snapshot::{SentSnapshot, SessionSnapshot, SubscribeOptions, SubscriptionSnapshot};
 
 const USER: &str = "user";
 const DEVICE: &str = "device";
@@ -17,6 +17,7 @@ const ACKNOWLEDGED: &str = "acknowledged";
 const ATTACH: &str = "attach";
 const FOLLOW_ALL: &str = "follow_all";
 const SUBSCRIPTIONS: &str = "subscriptions";
+const SENT: &str = "sent";
 
 #[derive(Serialize, Deserialize)]
 struct Options {
@@ -35,6 +36,22 @@ struct Subscription<'a> {
     typing: bool,
 }
 
+/// Short names: a record may hold as many as a queue does.
+#[derive(Serialize, Deserialize)]
+struct Sent<'a> {
+    /// The event's number in the session.
+    n: u64,
+    /// `d:<dialog>` or `u:<user>`.
+    f: String,
+    /// Its log's generation.
+    e: &'a str,
+    /// Its offset.
+    o: u64,
+    /// The message's place in the dialog, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s: Option<u64>,
+}
+
 /// Fields and values, without `epoch` and `node`, which the script writes.
 pub(super) fn written(snapshot: &SessionSnapshot) -> Result<Vec<(&'static str, String)>, serde_json::Error> {
     let subscriptions: Vec<Subscription<'_>> = snapshot
@@ -49,11 +66,23 @@ pub(super) fn written(snapshot: &SessionSnapshot) -> Result<Vec<(&'static str, S
             typing: kept.options.typing,
         })
         .collect();
+    let sent: Vec<Sent<'_>> = snapshot
+        .sent
+        .iter()
+        .map(|sent| Sent {
+            n: sent.number,
+            f: sent.feed.to_string(),
+            e: &sent.position.epoch,
+            o: sent.position.offset,
+            s: sent.message_seq,
+        })
+        .collect();
     let mut fields = vec![
         (USER, snapshot.user_id.to_string()),
         (FIRST_EPOCH, snapshot.first_epoch.to_string()),
         (ACKNOWLEDGED, snapshot.acknowledged.to_string()),
         (SUBSCRIPTIONS, serde_json::to_string(&subscriptions)?),
+        (SENT, serde_json::to_string(&sent)?),
     ];
     if let Some(device) = &snapshot.device_id {
         fields.push((DEVICE, device.to_string()));
@@ -74,6 +103,7 @@ pub(super) fn read<S: BuildHasher>(
 ) -> Option<SessionSnapshot> {
     let field = |name: &str| fields.get(name).map(String::as_str);
     let subscriptions: Vec<Subscription<'_>> = serde_json::from_str(field(SUBSCRIPTIONS)?).ok()?;
+    let sent: Vec<Sent<'_>> = serde_json::from_str(field(SENT)?).ok()?;
     Some(SessionSnapshot {
         id: id.clone(),
         user_id: UserId::parse(field(USER)?).ok()?,
@@ -83,6 +113,7 @@ pub(super) fn read<S: BuildHasher>(
         highest_attach: field(ATTACH).map(str::parse).transpose().ok()?,
         follow_all: field(FOLLOW_ALL).map(options).transpose().ok()?,
         subscriptions: subscriptions.into_iter().map(subscription).collect::<Option<_>>()?,
+        sent: sent.into_iter().map(handed_out).collect::<Option<_>>()?,
     })
 }
 
@@ -96,14 +127,26 @@ fn options(json: &str) -> serde_json::Result<SubscribeOptions> {
         .map(|Options { presence, typing }| SubscribeOptions { presence, typing })
 }
 
+fn feed_key(text: &str) -> Option<FeedKey> {
+    match text.split_once(':')? {
+        ("d", dialog) => Some(FeedKey::Dialog(DialogId::parse(dialog).ok()?)),
+        ("u", user) => Some(FeedKey::User(UserId::parse(user).ok()?)),
+        _ => None,
+    }
+}
+
+fn handed_out(sent: Sent<'_>) -> Option<SentSnapshot> {
+    Some(SentSnapshot {
+        number: sent.n,
+        feed: feed_key(&sent.f)?,
+        position: LogPosition { epoch: sent.e.into(), offset: sent.o },
+        message_seq: sent.s,
+    })
+}
+
 fn subscription(kept: Subscription<'_>) -> Option<SubscriptionSnapshot> {
-    let feed = match kept.feed.split_once(':')? {
-        ("d", dialog) => FeedKey::Dialog(DialogId::parse(dialog).ok()?),
-        ("u", user) => FeedKey::User(UserId::parse(user).ok()?),
-        _ => return None,
-    };
     Some(SubscriptionSnapshot {
-        feed,
+        feed: feed_key(&kept.feed)?,
         delivered: LogPosition { epoch: kept.epoch.into(), offset: kept.offset },
         last_message_seq: kept.seq,
         options: SubscribeOptions { presence: kept.presence, typing: kept.typing },

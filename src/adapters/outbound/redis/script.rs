@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_call_is_an_evalsha_with_its_keys_and_arguments() {
         let script = Script::new("return KEYS[1]");
-        let call = script.call().key("dummy").arg(7).arg(["a", "b"]);
+        let call = script.call().key("dummy").arg(7).arg(&["a", "b"]);
         assert_eq!(
             String::from_utf8(call.by_hash().get_packed_command()).unwrap(),
             "*7\r\n$7\r\nEVALSHA\r\n$40\r\n4a2267357833227dd98abdedb8cf24b15a986445\r\n$1\r\n1\r\n$5\r\ndummy\r\n\
