@@ -3,15 +3,19 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::context::Caretaker;
 use super::feed::registry::AUDIT_EVERY;
 use super::gateway::Gateway;
 use super::ports::presence::PRESENCE_TTL;
+use super::ports::records::Saved;
 use super::sessions::live::{Chore, LiveSession};
 use crate::domain::ids::{DialogId, FeedKey, UserId};
 use crate::session::reader::Dismissal;
+use crate::session::snapshot::SessionSnapshot;
 
 /// How often deadlines are looked at.
 const TIMER_STEP: Duration = Duration::from_millis(250);
@@ -19,6 +23,8 @@ const TIMER_STEP: Duration = Duration::from_millis(250);
 const CARE_BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait before care that failed is tried again.
 const CARE_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Records of a leaving node that are written at the same time.
+const FAREWELL_SAVES_AT_ONCE_MAX: usize = 64;
 
 /// Calls the node when a session needs it.
 pub struct Care {
@@ -168,7 +174,8 @@ impl Gateway {
         for session in self.sessions.take_due(now) {
             let ((timed_out, snapshot), _) = session.with(|machine| {
                 let timed_out = machine.handle_timeout(now, unix);
-                let snapshot = (timed_out.gone || timed_out.expired).then(|| machine.snapshot());
+                let live = machine.ended().is_none();
+                let snapshot = (live && (timed_out.gone || timed_out.expired)).then(|| machine.snapshot());
                 if timed_out.expired {
                     // From here on an attach finds the record, not this.
                     machine.end(Dismissal::Expired);
@@ -176,9 +183,9 @@ impl Gateway {
                 (timed_out, snapshot)
             });
             if let Some(snapshot) = snapshot
-                && let Err(error) = self.ports.records.save(&snapshot).await
+                && !self.keep(&session, &snapshot).await
             {
-                tracing::warn!(%error, "session record not saved");
+                continue;
             }
             if timed_out.gone {
                 self.say_gone(&session).await;
@@ -203,8 +210,12 @@ impl Gateway {
         for membership in session.take_memberships() {
             self.feeds.leave(&membership, session);
         }
-        self.say_gone(session).await;
         let ended = session.peek(crate::session::machine::Session::ended);
+        if ended == Some(Dismissal::Superseded) {
+            // It goes on elsewhere: record and presence are that node's.
+            return;
+        }
+        self.say_gone(session).await;
         if ended.is_some_and(|why| why != Dismissal::Expired)
             && let Err(error) = self.ports.records.remove(session.id(), session.user_id()).await
         {
@@ -214,20 +225,38 @@ impl Gateway {
 
     /// The node is going: every reader is sent away, to come back at some time within `spread`; every session is
     /// written down.
-    pub async fn send_everybody_away(&self, spread: Duration) {
-        for session in self.sessions.all() {
+    pub async fn send_everybody_away(self: &Arc<Self>, spread: Duration) {
+        let sessions = self.sessions.all();
+        // All readers first: what each was handed by then is what its record must know of.
+        for session in &sessions {
             let reconnect_after = spread.mul_f64(fastrand::f64());
             session.with(|machine| machine.dismiss(Dismissal::Draining { reconnect_after }));
-            self.save_record(&session).await;
         }
+        stream::iter(sessions)
+            .for_each_concurrent(FAREWELL_SAVES_AT_ONCE_MAX, |session| async move {
+                self.save_record(&session).await;
+            })
+            .await;
     }
 
-    /// Writes down what must outlive this node.
-    pub(super) async fn save_record(&self, session: &Arc<LiveSession>) {
+    /// Writes down what must outlive this node. False if the session has ended, or goes on at another node.
+    pub(super) async fn save_record(self: &Arc<Self>, session: &Arc<LiveSession>) -> bool {
         let (snapshot, live) = session.peek(|machine| (machine.snapshot(), machine.ended().is_none()));
-        if live && let Err(error) = self.ports.records.save(&snapshot).await {
-            tracing::warn!(%error, "session record not saved");
+        live && self.keep(session, &snapshot).await
+    }
+
+    /// Saves a snapshot. False if the session goes on at another node: then it is over here.
+    async fn keep(self: &Arc<Self>, session: &Arc<LiveSession>, snapshot: &SessionSnapshot) -> bool {
+        match self.ports.records.save(snapshot).await {
+            Ok(Saved::Written) => {}
+            Ok(Saved::Superseded) => {
+                session.with(|machine| machine.supersede());
+                self.bury(session).await;
+                return false;
+            }
+            Err(error) => tracing::warn!(%error, "session record not saved"),
         }
+        true
     }
 
     /// Takes the feed of a dialog that the session follows no more, and the presence in it, back.

@@ -303,7 +303,10 @@ impl Gateway {
             self.bury(&session).await;
             return Err(refusal);
         }
-        self.save_record(&session).await;
+        if !self.save_record(&session).await {
+            // It was attached at another node meanwhile, or deleted.
+            return Ok(Found::JustEnded);
+        }
         self.say_here(&session).await;
         if follows_all || dropped {
             // Dialogs that were joined meanwhile.

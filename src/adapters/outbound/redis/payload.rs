@@ -139,7 +139,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_message_panics(message in proptest::collection::vec(any::<u8>(), 0..300)) {
-            parse(message.into());
+            let _ = parse(message.into());
         }
     }
 }
