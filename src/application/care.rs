@@ -250,13 +250,18 @@ impl Gateway {
         match self.ports.records.save(snapshot).await {
             Ok(Saved::Written) => {}
             Ok(Saved::Superseded) => {
-                session.with(|machine| machine.supersede());
-                self.bury(session).await;
+                self.supersede(session).await;
                 return false;
             }
             Err(error) => tracing::warn!(%error, "session record not saved"),
         }
         true
+    }
+
+    /// The session goes on at another node: this copy of it ends, and nothing else does.
+    pub(super) async fn supersede(self: &Arc<Self>, session: &Arc<LiveSession>) {
+        session.with(|machine| machine.supersede());
+        self.bury(session).await;
     }
 
     /// Takes the feed of a dialog that the session follows no more, and the presence in it, back.

@@ -79,11 +79,11 @@ async fn presence_is_told_across_nodes() {
     let bobs_id = bob.user().id().to_owned();
     bob.ok(with_presence("tea")).await;
     let event = alice.event_where("bob's presence", |e| e["type"] == "presence").await;
-    assert_eq!(event["user"]["user_id"], bobs_id.as_str(), "{event}");
-    assert_eq!(event["user"]["state"], "online", "{event}");
+    assert_eq!(event["user_id"], bobs_id.as_str(), "{event}");
+    assert_eq!(event["state"], "online", "{event}");
     bob.ok(json!({ "type": "bye" })).await;
     let event = alice.event_where("bob's presence", |e| e["type"] == "presence").await;
-    assert_eq!(event["user"]["state"], "offline", "{event}");
+    assert_eq!(event["state"], "offline", "{event}");
 }
 
 async fn typing_is_told_across_nodes() {

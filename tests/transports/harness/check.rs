@@ -153,7 +153,8 @@ pub(crate) fn event(event: &Value) {
         other => assert!(other.starts_with("x."), "no such event: {event}"),
     }
     let control = ["goaway", "token_expiring"].contains(&kind);
-    if !control {
+    // A gap of the user's own log belongs to no dialog.
+    if !control && !(kind == "gap" && event["feed"] == "user") {
         text(event, "dialog_id");
     }
     if control || ["typing", "presence"].contains(&kind) {
