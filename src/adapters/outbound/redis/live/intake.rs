@@ -78,7 +78,8 @@ impl Intake {
                 }
             }
             PushKind::SUnsubscribe => {
-                if of_probe || !self.company.channels.ended(self.life, name) {
+                let asked_for = !of_probe && self.company.channels.ended(self.life, name);
+                if !asked_for {
                     self.company.doubts.notify_one();
                 }
             }
