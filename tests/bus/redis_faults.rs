@@ -61,7 +61,7 @@ async fn while_the_server_is_gone_calls_fail_and_the_node_sees_it() {
     until("the silence is seen", || on_redis.bus.probe_age() > brisk().silence_max).await;
     let settled = on_redis.bus.settled();
     assert_eq!(on_redis.bus.append(&feed, "a", Bytes::new()).await, Err(BusError::Unavailable));
-    assert_eq!(on_redis.bus.heads(&[feed.clone()]).await, Err(BusError::Unavailable));
+    assert_eq!(on_redis.bus.heads(std::slice::from_ref(&feed)).await, Err(BusError::Unavailable));
     assert!(on_redis.bus.subscribe(&dialog("e"), recorder.clone()).await.is_err());
     assert_eq!(on_redis.bus.settled(), settled);
     assert!(on_redis.bus.time() > settled);

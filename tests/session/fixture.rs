@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use edgeway::domain::event::{Event, EventKind, LogPosition, Logged, MembershipChange};
 use edgeway::domain::ids::{DialogId, FeedKey, SessionId, UserId};
-use edgeway::domain::presence::TypingState;
 use edgeway::domain::time::{Tick, UnixMillis};
 use edgeway::session::cursor::Cursor;
 use edgeway::session::intake::{CaughtUp, Progress};
@@ -17,7 +16,6 @@ use edgeway::session::reader::{
 use edgeway::session::snapshot::SubscribeOptions;
 
 pub(crate) const OPTIONS: SubscribeOptions = SubscribeOptions { presence: true, typing: true };
-pub(crate) const ALL: DrainBudget = DrainBudget { events: usize::MAX, bytes: usize::MAX };
 pub(crate) const FIRST_EPOCH: u32 = 10;
 /// The bus's time when sessions begin.
 pub(crate) const BEGAN: UnixMillis = UnixMillis(1_000_000);
@@ -133,11 +131,6 @@ pub(crate) fn messages(feed: &FeedKey, offsets: std::ops::RangeInclusive<u64>) -
 pub(crate) fn membership(feed: &FeedKey, offset: u64, name: &str, change: MembershipChange) -> Arc<Event> {
     let kind = EventKind::Membership { dialog: dialog(name), user: user("alice"), change };
     logged(feed, offset, kind, 10)
-}
-
-pub(crate) fn typing(feed: &FeedKey, who: &str, state: TypingState) -> Arc<Event> {
-    let kind = EventKind::Typing { user: user(who), state };
-    Arc::new(Event { feed: feed.clone(), logged: None, kind, body: Bytes::from_static(b"typing") })
 }
 
 pub(crate) fn push_all(session: &mut Session, events: &[Arc<Event>]) {

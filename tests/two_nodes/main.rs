@@ -15,14 +15,19 @@ macro_rules! tests {
     };
 }
 
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod faults;
 // What the clients can do beyond this is what the transport suite uses.
+#[cfg(test)]
 #[allow(dead_code)]
 mod harness;
+#[cfg(test)]
+mod moves;
+#[cfg(test)]
 #[allow(dead_code)]
 #[path = "../support/redis_server.rs"]
 mod redis_server;
-
-mod admin;
-mod faults;
-mod moves;
+#[cfg(test)]
 mod together;

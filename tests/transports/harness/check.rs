@@ -154,7 +154,8 @@ pub(crate) fn event(event: &Value) {
     }
     let control = ["goaway", "token_expiring"].contains(&kind);
     // A gap of the user's own log belongs to no dialog.
-    if !control && !(kind == "gap" && event["feed"] == "user") {
+    let of_no_dialog = kind == "gap" && event["feed"] == "user";
+    if !control && !of_no_dialog {
         text(event, "dialog_id");
     }
     if control || ["typing", "presence"].contains(&kind) {
