@@ -24,6 +24,7 @@ use edgeway::session::machine::{Config, Session};
 use edgeway::session::outbox::{Outbox, OutboxLimits};
 use edgeway::session::reader::{AttachRequest, DrainBudget, ReaderId, Transport};
 use edgeway::session::snapshot::SubscribeOptions;
+use edgeway::session::subscriptions::Confirmed;
 use tokio_util::task::TaskTracker;
 
 const START: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -147,7 +148,8 @@ impl Follower {
         );
         let options = SubscribeOptions { presence: false, typing: true };
         let position = LogPosition { epoch: epoch.into(), offset: 0 };
-        machine.subscribe(feed, options, position.clone(), 0).expect("the first one");
+        let confirmed = Confirmed { feed: position.clone(), own: None, at: START };
+        machine.subscribe(feed, options, position.clone(), confirmed, 0).expect("the first one");
         let asked = machine.catch_up(feed).expect("behind until told otherwise");
         let nothing_missed = CaughtUp {
             asked,

@@ -136,9 +136,11 @@ impl Gateway {
         start: &LogPosition,
         events: &[Arc<Event>],
     ) -> Vec<Arc<Event>> {
-        let restored = self.restore(session, asked, events).await;
+        let restored = self.restore(session, asked, start, events).await;
         let body = self.ports.codec.gap(&asked.feed, &start.epoch, gap, restored.is_some());
-        let kind = EventKind::Gap { before: asked.position.clone(), after: start.clone() };
+        let alone = restored.as_ref().is_none_or(Vec::is_empty);
+        let after = alone.then(|| start.clone());
+        let kind = EventKind::Gap { before: asked.position.clone(), after };
         let told = Event { feed: asked.feed.clone(), logged: None, kind, body };
         std::iter::once(Arc::new(told)).chain(restored.into_iter().flatten()).collect()
     }
@@ -148,6 +150,7 @@ impl Gateway {
         &self,
         session: &Arc<LiveSession>,
         asked: &CatchUp,
+        start: &LogPosition,
         events: &[Arc<Event>],
     ) -> Option<Vec<Arc<Event>>> {
         let dialog = asked.feed.dialog()?;
@@ -169,12 +172,18 @@ impl Gateway {
         if !reaches {
             return None;
         }
-        let missing = page.messages.iter().filter(|message| next.is_none_or(|next| message.seq < next));
-        let restored = missing.map(|message| {
+        let missing: Vec<_> =
+            page.messages.iter().filter(|message| next.is_none_or(|next| message.seq < next)).collect();
+        let last = missing.last().map(|message| message.seq);
+        let restored = missing.into_iter().map(|message| {
             Arc::new(Event {
                 feed: asked.feed.clone(),
                 logged: None,
-                kind: EventKind::Restored { before: asked.position.clone(), seq: message.seq },
+                kind: EventKind::Restored {
+                    before: asked.position.clone(),
+                    after: (last == Some(message.seq)).then(|| start.clone()),
+                    seq: message.seq,
+                },
                 body: self.ports.codec.restored(message),
             })
         });

@@ -70,13 +70,15 @@ pub enum EventKind {
     Gap {
         /// Where the session stood before.
         before: LogPosition,
-        /// From where it goes on.
-        after: LogPosition,
+        /// From where it goes on; `None` if messages follow that make up for it: the last of them says so.
+        after: Option<LogPosition>,
     },
     /// A message of a gap, given back from the Store's history.
     Restored {
         /// Where the session stood before the gap.
         before: LogPosition,
+        /// From where it goes on, said by the last message of the gap.
+        after: Option<LogPosition>,
         /// The message's place in the dialog.
         seq: u64,
     },

@@ -1,14 +1,27 @@
 //! What an event that has arrived says about how far its receiver has come.
 
-use super::subscriptions::Subscriptions;
+use super::subscriptions::{NOWHERE, Subscriptions};
 use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::ids::FeedKey;
 
+/// What tells a receiver where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Teller {
+    /// An entry of the log: one step on.
+    Entry,
+    /// A gap: a new place.
+    Gap,
+}
+
 /// Where its receiver stands in the log; `None` for what moves nobody.
-pub(super) fn position_after(event: &Event) -> Option<LogPosition> {
+pub(super) fn position_after(event: &Event) -> Option<(LogPosition, Teller)> {
     match (&event.logged, &event.kind) {
-        (Some(logged), _) => Some(LogPosition { epoch: logged.epoch.clone(), offset: logged.offset }),
-        (None, EventKind::Gap { after, .. }) => Some(after.clone()),
+        (Some(logged), _) => {
+            Some((LogPosition { epoch: logged.epoch.clone(), offset: logged.offset }, Teller::Entry))
+        }
+        (None, EventKind::Gap { after, .. } | EventKind::Restored { after, .. }) => {
+            after.clone().map(|after| (after, Teller::Gap))
+        }
         (None, _) => None,
     }
 }
@@ -25,11 +38,14 @@ pub(super) fn message_seq(event: &Event) -> Option<u64> {
 pub(super) fn note(
     subscriptions: &mut Subscriptions,
     feed: &FeedKey,
-    position: Option<LogPosition>,
+    position: Option<(LogPosition, Teller)>,
     seq: Option<u64>,
 ) {
     subscriptions.update(feed, |subscription| {
-        if let Some(position) = position {
+        // Nowhere: what was queued before the gap is of a log that is no more.
+        if let Some((position, teller)) = position
+            && (&*subscription.delivered.epoch != NOWHERE || teller == Teller::Gap)
+        {
             subscription.delivered = position;
         }
         let known = subscription.delivered_message_seq;

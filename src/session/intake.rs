@@ -97,7 +97,12 @@ impl Session {
         let position = &subscription.position;
         let next = match &subscription.flow {
             Flow::Live => match order(position, logged) {
-                Order::Known => return Intake::Ignored,
+                // Perhaps a gap has passed over it: a revocation counts all the same.
+                Order::Known => {
+                    return self
+                        .revocation(event)
+                        .map_or(Intake::Ignored, |dialog| self.revoke(dialog, event));
+                }
                 Order::Next => true,
                 Order::Hole => false,
             },
@@ -113,7 +118,9 @@ impl Session {
         let spilled = if next {
             match self.take_next(event, logged, settled) {
                 Ok(intake) => {
-                    self.subscriptions.update(&event.feed, |subscription| subscription.flow = Flow::Live);
+                    let (epoch, number) = (self.epoch, self.outbox.last());
+                    self.subscriptions
+                        .update(&event.feed, |subscription| subscription.go_live(epoch, number));
                     return intake;
                 }
                 Err(NoRoom { spilled }) => spilled,
@@ -124,7 +131,7 @@ impl Session {
         self.fall_behind(&event.feed, logged);
         // A revocation can't wait for its turn in the log.
         match self.revocation(event) {
-            Some(dialog) => self.revoke(dialog),
+            Some(dialog) => self.revoke(dialog, event),
             None => Intake::Behind { spilled },
         }
     }
@@ -146,6 +153,11 @@ impl Session {
         }
         // From now on by position: what lies before `start` is delivered or announced.
         self.subscriptions.update(feed, |subscription| {
+            let asked = &subscription.position;
+            if asked.epoch != piece.start.epoch || asked.offset > piece.start.offset {
+                // A new beginning: an older cursor does not know of it.
+                subscription.in_step = None;
+            }
             subscription.position = piece.start.clone();
             if let Flow::Behind { from, .. } = &mut subscription.flow {
                 *from = CatchUpFrom::Position;
@@ -182,6 +194,8 @@ impl Session {
 
     /// A whole piece was taken.
     fn reach(&mut self, piece: &CaughtUp) -> Progress {
+        let (epoch, number) = (self.epoch, self.outbox.last());
+        let round = self.next_round();
         let live = self.subscriptions.update(&piece.asked.feed, |subscription| {
             subscription.position = piece.reached.clone();
             if !piece.complete {
@@ -193,9 +207,11 @@ impl Session {
                 seen.epoch != subscription.position.epoch || seen.offset > subscription.position.offset
             });
             if newer {
+                // Nor may another piece that was read before it was seen.
+                subscription.round = round;
                 return false;
             }
-            subscription.flow = Flow::Live;
+            subscription.go_live(epoch, number);
             true
         });
         match live {
@@ -209,19 +225,46 @@ impl Session {
     fn revoke_in(&mut self, events: &[Arc<Event>], applied: &mut Applied) {
         for event in events {
             if let Some(dialog) = self.revocation(event)
-                && let Intake::Revoked(dialog) = self.revoke(dialog)
+                && let Intake::Revoked(dialog) = self.revoke(dialog, event)
             {
                 applied.left.push(dialog);
             }
         }
     }
 
-    /// Marks a followed feed as one that must read its log: the feed knows that something is missing.
+    /// Marks a followed feed as one that must read its log: the feed knows that something is missing. What was read
+    /// before that is of no use any more.
     pub fn distrust(&mut self, feed: &FeedKey) {
+        let round = self.next_round();
+        self.subscriptions.update(feed, |subscription| subscription.round = round);
+        self.begin_behind(feed);
+    }
+
+    fn begin_behind(&mut self, feed: &FeedKey) {
         let settled = self.outbox.newest_watermark();
         self.subscriptions.update(feed, |subscription| {
             if subscription.flow == Flow::Live {
                 subscription.flow = Flow::Behind { from: CatchUpFrom::Position, settled, seen: None };
+            }
+        });
+    }
+
+    /// The feed's log is not the one that was followed so far, or lacks entries: it ends at `head`. Like
+    /// [`Session::distrust`]; a position beyond the end is forgotten before the log grows past it.
+    pub fn restart(&mut self, feed: &FeedKey, head: &LogPosition) {
+        self.distrust(feed);
+        let beyond = |position: &LogPosition| position.epoch == head.epoch && position.offset > head.offset;
+        self.subscriptions.update_all(|followed, subscription| {
+            if followed == feed || feed.dialog().is_none() {
+                subscription.confirmed.rewind(feed, head);
+            }
+        });
+        self.subscriptions.update(feed, |subscription| {
+            // A revocation may have been obeyed at sight that the log can't tell any more.
+            let obeyed = feed.dialog().is_none()
+                && matches!(&subscription.flow, Flow::Behind { seen: Some(seen), .. } if beyond(seen));
+            if beyond(&subscription.position) || obeyed {
+                subscription.lose_place();
             }
         });
     }
@@ -249,7 +292,7 @@ impl Session {
         let position = LogPosition { epoch: logged.epoch.clone(), offset: logged.offset };
         if self.is_told_elsewhere(event) {
             self.advance(event, position);
-            return Ok(self.revocation(event).map_or(Intake::Ignored, |dialog| self.revoke(dialog)));
+            return Ok(self.revocation(event).map_or(Intake::Ignored, |dialog| self.revoke(dialog, event)));
         }
         // The own hold moves first: the cursor of this event says that it is numbered.
         let held = self.move_hold(&event.feed, |settled| settled.max(logged.at));
@@ -271,7 +314,7 @@ impl Session {
         match &event.kind {
             EventKind::Message { sender, .. } => self.ephemerals.end_typing(&event.feed, sender),
             EventKind::Membership { dialog, user, change } if *user == self.user_id => match change {
-                MembershipChange::Removed => return Ok(self.revoke(dialog.clone())),
+                MembershipChange::Removed => return Ok(self.revoke(dialog.clone(), event)),
                 MembershipChange::Added => return Ok(Intake::Joined(dialog.clone(), logged.at)),
             },
             _ => {}
@@ -322,11 +365,20 @@ impl Session {
         }
     }
 
-    fn revoke(&mut self, dialog: DialogId) -> Intake {
+    fn revoke(&mut self, dialog: DialogId, removal: &Event) -> Intake {
+        if self.is_history(&dialog, removal) {
+            return Intake::Queued;
+        }
         match self.unsubscribe(&dialog) {
             Some(_) => Intake::Revoked(dialog),
             None => Intake::Queued,
         }
+    }
+
+    /// Whether the user was found to belong to the dialog after this removal.
+    fn is_history(&self, dialog: &DialogId, removal: &Event) -> bool {
+        let feed = FeedKey::Dialog(dialog.clone());
+        self.subscriptions.find(&feed).is_some_and(|subscription| subscription.confirmed.covers(removal))
     }
 
     fn note_seen(&mut self, feed: &FeedKey, logged: &Logged) {
@@ -338,7 +390,7 @@ impl Session {
     }
 
     fn fall_behind(&mut self, feed: &FeedKey, logged: &Logged) {
-        self.distrust(feed);
+        self.begin_behind(feed);
         self.note_seen(feed, logged);
     }
 
@@ -359,6 +411,8 @@ impl Session {
                 EventKind::Message { seq, .. } | EventKind::Restored { seq, .. } => {
                     Some(seq.saturating_sub(1))
                 }
+                // What the session had before the gap is not known any more, but for what was acknowledged.
+                EventKind::Gap { .. } => Some(0),
                 _ => None,
             };
             match rewound.iter_mut().find(|(feed, ..)| *feed == event.feed) {
@@ -371,16 +425,20 @@ impl Session {
         });
         // What was numbered after this is not numbered any more, also of a feed that was behind before.
         let numbered = self.outbox.newest_watermark();
+        let newest = (self.epoch, self.outbox.last());
         for (feed, position, seq) in rewound {
-            self.distrust(&feed);
+            self.begin_behind(&feed);
             self.subscriptions.update(&feed, |subscription| {
                 if let Flow::Behind { seen, from, settled } = &mut subscription.flow {
                     *settled = numbered.min(*settled);
                     *seen = seen.take().or_else(|| Some(subscription.position.clone()));
                     *from = CatchUpFrom::Position;
                 }
+                subscription.in_step.take_if(|in_step| (in_step.epoch, in_step.number) > newest);
                 subscription.position = position;
-                subscription.last_message_seq = seq.unwrap_or(subscription.last_message_seq);
+                if let Some(seq) = seq {
+                    subscription.last_message_seq = seq.max(subscription.delivered_message_seq);
+                }
             });
         }
     }

@@ -9,7 +9,7 @@ use super::ephemeral::Ephemerals;
 use super::outbox::{Outbox, OutboxLimits};
 use super::reader::{Attachment, Dismissal, Transport};
 use super::snapshot::{SentSnapshot, SessionSnapshot, SubscribeOptions, SubscriptionSnapshot};
-use super::subscriptions::{CatchUpFrom, Flow, Subscription, Subscriptions};
+use super::subscriptions::{CatchUpFrom, Confirmed, Flow, Subscription, Subscriptions};
 use crate::domain::event::LogPosition;
 use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
 use crate::domain::presence::PresenceState;
@@ -54,6 +54,10 @@ pub struct Session {
     pub(super) outbox: Outbox,
     /// The newest acknowledged place.
     pub(super) acknowledged: Cursor,
+    /// Generation and number that the subscriptions' delivered positions belong to: a cursor below lacks some of it.
+    pub(super) delivered_as_of: (u32, u64),
+    /// Whether the client has nothing else as of then: else it may have more.
+    pub(super) delivered_exactly: bool,
     /// The queue is not the one the last cursor was given for: only the logs can tell what comes next.
     pub(super) lost_queue: bool,
     /// What the lost queue had handed out after the acknowledged place.
@@ -62,6 +66,8 @@ pub struct Session {
     pub(super) full_at: Option<u64>,
     pub(super) ephemerals: Ephemerals,
     pub(super) subscriptions: Subscriptions,
+    /// The newest [`CatchUp::round`].
+    pub(super) round: u32,
     pub(super) follow_all: Option<SubscribeOptions>,
     pub(super) highest_attach: Option<u64>,
     pub(super) readers_seen: u64,
@@ -91,6 +97,8 @@ pub struct CatchUp {
     pub from: CatchUpFrom,
     /// `seq` of the last message the session has; 0 when none is known.
     pub last_message_seq: u64,
+    /// Changes when what was read before is of no use any more.
+    pub round: u32,
 }
 
 impl Session {
@@ -115,11 +123,14 @@ impl Session {
             first_epoch,
             epoch: first_epoch,
             acknowledged,
+            delivered_as_of: (first_epoch, 0),
+            delivered_exactly: true,
             lost_queue: false,
             sent_before: Vec::new(),
             full_at: None,
             ephemerals: Ephemerals::default(),
             subscriptions: Subscriptions::default(),
+            round: 0,
             follow_all: None,
             highest_attach: None,
             readers_seen: 0,
@@ -148,6 +159,8 @@ impl Session {
         );
         session.epoch = acknowledged.epoch;
         session.acknowledged = acknowledged;
+        session.delivered_as_of = (acknowledged.epoch, acknowledged.number);
+        session.delivered_exactly = snapshot.delivered_exactly;
         session.lost_queue = true;
         session.sent_before = snapshot.sent;
         session.highest_attach = snapshot.highest_attach;
@@ -159,6 +172,9 @@ impl Session {
                 last_message_seq: saved.last_message_seq,
                 delivered_message_seq: saved.last_message_seq,
                 options: saved.options,
+                round: 0,
+                in_step: saved.in_step,
+                confirmed: saved.confirmed,
                 flow: Flow::Behind {
                     from: CatchUpFrom::Position,
                     settled: acknowledged.watermark,
@@ -187,6 +203,9 @@ impl Session {
                 delivered: delivered.clone(),
                 last_message_seq: seq,
                 options: subscription.options,
+                // A number that was never sent may yet be given to something else.
+                in_step: subscription.in_step.clone().filter(|in_step| in_step.number <= self.outbox.sent()),
+                confirmed: subscription.confirmed.clone(),
             }
         });
         SessionSnapshot {
@@ -198,6 +217,7 @@ impl Session {
             highest_attach: self.highest_attach,
             follow_all: self.follow_all,
             subscriptions: subscriptions.collect(),
+            delivered_exactly: self.delivered_exactly || (all_delivered && self.subscriptions.behind() == 0),
             sent: self.sent_unacknowledged(),
         }
     }
@@ -206,12 +226,15 @@ impl Session {
         if self.lost_queue {
             return self.sent_before.clone();
         }
+        if self.outbox.floor() > self.acknowledged.number {
+            // Some of it was given up: the rest is of no use without it.
+            return Vec::new();
+        }
         let sent = self.outbox.after(self.acknowledged.number);
         let sent = sent.take_while(|entry| entry.number <= self.outbox.sent());
         sent.filter_map(|entry| {
             let event = entry.event.as_ref()?;
-            let position = position_after(event)?;
-            let message_seq = message_seq(event);
+            let (position, message_seq) = (position_after(event), message_seq(event));
             Some(SentSnapshot { number: entry.number, feed: event.feed.clone(), position, message_seq })
         })
         .collect()
@@ -297,7 +320,7 @@ impl Session {
     }
 
     /// Follows a feed from a position on. It counts as behind until [`Self::apply`] says that the log has nothing
-    /// newer. A feed that is followed already keeps its position and takes the new options.
+    /// newer. A feed that is followed already keeps its position and takes the new options and confirmation.
     ///
     /// # Errors
     /// [`TooManySubscriptions`]; the user's own feed does not count.
@@ -306,9 +329,14 @@ impl Session {
         feed: &FeedKey,
         options: SubscribeOptions,
         position: LogPosition,
+        confirmed: Confirmed,
         last_message_seq: u64,
     ) -> Result<(), TooManySubscriptions> {
-        if self.subscriptions.update(feed, |known| known.options = options).is_some() {
+        let known = self.subscriptions.update(feed, |known| {
+            known.options = options;
+            known.confirmed = confirmed.clone();
+        });
+        if known.is_some() {
             return Ok(());
         }
         let dialogs = self.subscriptions.len()
@@ -322,6 +350,9 @@ impl Session {
             last_message_seq,
             delivered_message_seq: last_message_seq,
             options,
+            round: self.next_round(),
+            in_step: None,
+            confirmed,
             flow: Flow::Behind {
                 from: CatchUpFrom::Position,
                 settled: self.outbox.newest_watermark(),
@@ -330,6 +361,11 @@ impl Session {
         };
         self.subscriptions.insert(feed.clone(), subscription);
         Ok(())
+    }
+
+    pub(super) fn next_round(&mut self) -> u32 {
+        self.round = self.round.wrapping_add(1);
+        self.round
     }
 
     /// Ends a subscription. No later event of the feed leaves, whatever is queued. Returns what it asked for.
@@ -359,7 +395,7 @@ impl Session {
         self.subscriptions.behind() > 0
             && read
             && self.ended.is_none()
-            && self.full_at != Some(self.outbox.read())
+            && (self.full_at != Some(self.outbox.read()) || self.outbox.unread() == 0)
             && self.outbox.unread() <= self.config.outbox.events / 2
     }
 
@@ -377,5 +413,6 @@ fn catch_up_of(feed: &FeedKey, subscription: &Subscription) -> Option<CatchUp> {
         position: subscription.position.clone(),
         from,
         last_message_seq: subscription.last_message_seq,
+        round: subscription.round,
     })
 }

@@ -5,7 +5,7 @@
 //! and a dead WebSocket all lose nothing.
 
 pub mod cursor;
-mod delivered;
+pub mod delivered;
 pub mod ephemeral;
 pub mod intake;
 pub mod machine;

@@ -8,11 +8,12 @@ use super::reader::{
     AttachRefused, AttachRequest, Attached, Attachment, Dismissal, DrainBudget, Drained, Outgoing, Reader,
     ReaderId, Resume, Transport,
 };
-use super::subscriptions::{CatchUpFrom, Flow};
+use super::subscriptions::{CLOCKS_APART_MAX, CatchUpFrom, Flow};
+use crate::domain::event::LogPosition;
 use crate::domain::time::{Tick, UnixMillis};
 
 /// How much further back than a cursor's watermark a rebuild reads: the clocks of the bus's shards differ.
-pub const REBUILD_MARGIN: std::time::Duration = std::time::Duration::from_secs(5);
+pub const REBUILD_MARGIN: std::time::Duration = CLOCKS_APART_MAX;
 /// How far ahead of the bus's clock a cursor's watermark may be before it counts as forged.
 pub const WATERMARK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// How long before its token expires a reader is told.
@@ -299,6 +300,9 @@ impl Session {
         self.outbox.acknowledge(number, |event| {
             delivered::note(subscriptions, &event.feed, position_after(event), message_seq(event));
         });
+        // What was given up before it was acknowledged is in no feed's delivered position.
+        self.delivered_exactly &= floor <= self.acknowledged.number;
+        self.delivered_as_of = (self.epoch, number);
         if number >= self.acknowledged.number || self.acknowledged.epoch != self.epoch {
             self.acknowledged = cursor;
         }
@@ -312,35 +316,58 @@ impl Session {
         }
         let known_up_to = sent.last().map_or(self.acknowledged.number, |last| last.number);
         for known in sent.into_iter().take_while(|known| known.number <= cursor.number) {
-            delivered::note(&mut self.subscriptions, &known.feed, Some(known.position), known.message_seq);
+            self.delivered_as_of = (self.epoch, known.number);
+            delivered::note(&mut self.subscriptions, &known.feed, known.position, known.message_seq);
         }
-        cursor.number <= known_up_to
+        self.delivered_exactly && cursor.number <= known_up_to
     }
 
     /// Forgets the queue: everything after the cursor is read from the logs again, under a new generation.
     fn rebuild_from(&mut self, cursor: Cursor) {
+        let asked = (cursor.epoch, cursor.number);
         // The client goes back behind what it has acknowledged: then what was delivered says nothing.
-        let regressed = cursor.number < self.acknowledged.number;
+        let regressed = asked < self.delivered_as_of;
+        if regressed {
+            self.delivered_as_of = asked;
+        }
         let exact = !regressed && self.note_delivered_up_to(cursor);
+        self.delivered_exactly = exact;
         self.epoch = self.epoch.wrapping_add(1).max(1);
         self.lost_queue = false;
         self.full_at = None;
         self.outbox = Outbox::new(self.config.outbox, cursor.number, cursor.watermark);
         self.acknowledged = Cursor { epoch: self.epoch, ..cursor };
         self.ephemerals.clear();
-        let from = if exact {
-            CatchUpFrom::Position
-        } else {
-            CatchUpFrom::Since(cursor.watermark.minus(REBUILD_MARGIN))
-        };
+        let since = CatchUpFrom::Since(cursor.watermark.minus(REBUILD_MARGIN));
+        let round = self.next_round();
         self.subscriptions.update_all(|_, subscription| {
+            subscription.round = round;
+            subscription.in_step.take_if(|in_step| asked < (in_step.epoch, in_step.number));
             if regressed {
-                subscription.delivered.offset = 0;
+                match &subscription.in_step {
+                    Some(in_step) => subscription.delivered = in_step.position.clone(),
+                    None => subscription.lose_place(),
+                }
                 subscription.delivered_message_seq = 0;
             }
-            subscription.position = subscription.delivered.clone();
+            let (position, from) = match &subscription.in_step {
+                _ if exact => (&subscription.delivered, CatchUpFrom::Position),
+                Some(in_step) if is_later(&in_step.position, &subscription.delivered) => {
+                    (&in_step.position, since)
+                }
+                Some(_) => (&subscription.delivered, since),
+                // The cursor's time does not speak of this feed.
+                None => (&subscription.delivered, CatchUpFrom::Position),
+            };
+            subscription.position = position.clone();
             subscription.last_message_seq = subscription.delivered_message_seq;
             subscription.flow = Flow::Behind { from, settled: cursor.watermark, seen: None };
         });
     }
+}
+
+/// Whether a place where the feed was in step is later than one that was delivered. In another epoch it is: a feed that
+/// gets a new log is not in step until that has been told.
+fn is_later(in_step: &LogPosition, delivered: &LogPosition) -> bool {
+    in_step.epoch != delivered.epoch || in_step.offset > delivered.offset
 }

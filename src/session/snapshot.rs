@@ -1,6 +1,8 @@
 //! What of a session is written down, so that another node (or a later day) can rebuild it from the logs.
 
 use super::cursor::Cursor;
+use super::delivered::Teller;
+use super::subscriptions::{Confirmed, InStep};
 use crate::domain::event::LogPosition;
 use crate::domain::ids::{DeviceId, FeedKey, SessionId, UserId};
 
@@ -24,6 +26,10 @@ pub struct SubscriptionSnapshot {
     pub last_message_seq: u64,
     /// What it asks for.
     pub options: SubscribeOptions,
+    /// Since when it is in step; `None` while it was never.
+    pub in_step: Option<InStep>,
+    /// When the membership was last confirmed.
+    pub confirmed: Confirmed,
 }
 
 /// An event that was handed out and not acknowledged yet: lets a rebuild know exactly what a newer cursor covers.
@@ -33,8 +39,8 @@ pub struct SentSnapshot {
     pub number: u64,
     /// Whose log it came from.
     pub feed: FeedKey,
-    /// Where it stands there (or where a gap ends).
-    pub position: LogPosition,
+    /// Where its receiver stands there, and whether an entry or a gap says so; `None` amid a gap's messages.
+    pub position: Option<(LogPosition, Teller)>,
     /// The message's place in the dialog, if it is one.
     pub message_seq: Option<u64>,
 }
@@ -58,6 +64,8 @@ pub struct SessionSnapshot {
     pub follow_all: Option<SubscribeOptions>,
     /// The subscriptions, the user's own feed among them.
     pub subscriptions: Vec<SubscriptionSnapshot>,
+    /// Whether the delivered positions are exactly those of the acknowledged cursor: else the client may have more.
+    pub delivered_exactly: bool,
     /// What was handed out after the acknowledged cursor, oldest first; at most what a queue holds.
     pub sent: Vec<SentSnapshot>,
 }

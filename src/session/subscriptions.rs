@@ -1,12 +1,19 @@
 //! What a session follows, and how far it has come in each.
 
+use std::time::Duration;
+
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
 use super::snapshot::SubscribeOptions;
-use crate::domain::event::LogPosition;
+use crate::domain::event::{Event, LogPosition};
 use crate::domain::ids::FeedKey;
 use crate::domain::time::UnixMillis;
+
+/// How far the clocks of the bus's shards are apart at the most.
+pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(5);
+/// The epoch of no log.
+pub const NOWHERE: &str = "";
 
 /// Whether a subscription takes what its feed pushes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +40,51 @@ pub enum CatchUpFrom {
     Since(UnixMillis),
 }
 
+/// "Whoever has this number has everything of the feed up to this position." Below it, a cursor's time says nothing
+/// about the feed: it was not followed yet, or was still being brought in step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InStep {
+    /// The session's generation of the number.
+    pub epoch: u32,
+    /// The newest number at that moment.
+    pub number: u64,
+    /// Where the feed stood.
+    pub position: LogPosition,
+}
+
+/// Up to where the logs are history for a membership: the Store has said later that the user belongs to the dialog. A
+/// removal that is read (again) from there ends nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmed {
+    /// In the followed feed.
+    pub feed: LogPosition,
+    /// In the user's own feed: where that stood before the Store was asked. `None` if the answer was an old one.
+    pub own: Option<LogPosition>,
+    /// The bus's time when the Store was asked: should the logs lose their ends, new entries get old offsets.
+    pub at: UnixMillis,
+}
+
+impl Confirmed {
+    /// A log ends at `head` now: beyond, nothing is history.
+    pub fn rewind(&mut self, feed: &FeedKey, head: &LogPosition) {
+        let known = if feed.dialog().is_some() { Some(&mut self.feed) } else { self.own.as_mut() };
+        if let Some(known) = known.filter(|known| known.epoch == head.epoch) {
+            known.offset = known.offset.min(head.offset);
+        }
+    }
+
+    /// Whether an event, of the followed feed or of the user's own, is history.
+    #[must_use]
+    pub fn covers(&self, event: &Event) -> bool {
+        let known = if event.feed.dialog().is_some() { Some(&self.feed) } else { self.own.as_ref() };
+        known.zip(event.logged.as_ref()).is_some_and(|(known, logged)| {
+            known.epoch == logged.epoch
+                && logged.offset <= known.offset
+                && logged.at <= self.at.plus(CLOCKS_APART_MAX)
+        })
+    }
+}
+
 /// One followed feed.
 #[derive(Debug, Clone)]
 pub struct Subscription {
@@ -48,6 +100,30 @@ pub struct Subscription {
     pub options: SubscribeOptions,
     /// Whether it is in step.
     pub flow: Flow,
+    /// Tells a catch-up that was asked for before the feed was distrusted, rebuilt or followed anew from one after.
+    pub round: u32,
+    /// Since when it is in step, interruptions aside.
+    pub in_step: Option<InStep>,
+    /// When the membership was last confirmed.
+    pub confirmed: Confirmed,
+}
+
+impl Subscription {
+    /// The feed goes on from here by what it pushes. `epoch` and `number` are the session's newest.
+    pub fn go_live(&mut self, epoch: u32, number: u64) {
+        self.flow = Flow::Live;
+        if self.in_step.is_none() {
+            self.in_step = Some(InStep { epoch, number, position: self.position.clone() });
+        }
+    }
+
+    /// No place in the log is known any more: whatever it has is told again, after a gap.
+    pub fn lose_place(&mut self) {
+        let nowhere = LogPosition { epoch: NOWHERE.into(), offset: 0 };
+        self.position = nowhere.clone();
+        self.delivered = nowhere;
+        self.in_step = None;
+    }
 }
 
 /// The followed feeds of a session, bounded by whoever inserts.

@@ -79,3 +79,30 @@ fn a_group_larger_than_the_bounds_passes_alone() {
     assert_eq!(apply(&mut session, told), Progress::Live);
     assert_eq!(session.outbox().unread(), 10);
 }
+
+#[test]
+fn a_gap_that_was_given_up_does_not_count_the_messages_behind_it_as_known() {
+    let mut session = session(&config(4, 1000), &["d", "other"]);
+    attach(&mut session, None);
+    session.distrust(&feed("d"));
+    let mut told = gap_piece(session.catch_up(&feed("d")).unwrap(), 20, 0);
+    told.events = messages(&feed("d"), 21..=22);
+    told.reached = at(22);
+    assert_eq!(apply(&mut session, told), Progress::Live);
+    push_all(&mut session, &messages(&feed("other"), 1..=2));
+    let again = session.catch_up(&feed("d")).unwrap();
+    assert_eq!((again.position, again.last_message_seq), (at(0), 0), "not 20, as message 21 would say");
+}
+
+#[test]
+fn a_catch_up_that_found_no_room_is_due_again_when_a_spill_has_made_room() {
+    let mut session = session(&config(3, 1000), &["d", "other", "third"]);
+    attach(&mut session, None);
+    session.distrust(&feed("d"));
+    push_all(&mut session, &messages(&feed("other"), 1..=2));
+    assert_eq!(catch_up(&mut session, &feed("d"), messages(&feed("d"), 1..=2)), Progress::Full);
+    assert!(!session.wants_catch_up());
+    assert_eq!(session.push(&message(&feed("third"), 1), SETTLED), Intake::Behind { spilled: true });
+    // Nothing waits for the reader, and it has not moved.
+    assert!(session.wants_catch_up());
+}

@@ -14,6 +14,7 @@ use edgeway::session::reader::{
     AttachRefused, AttachRequest, Attached, DrainBudget, Drained, Outgoing, ReaderId, Transport,
 };
 use edgeway::session::snapshot::SubscribeOptions;
+use edgeway::session::subscriptions::Confirmed;
 
 pub(crate) const OPTIONS: SubscribeOptions = SubscribeOptions { presence: true, typing: true };
 pub(crate) const FIRST_EPOCH: u32 = 10;
@@ -62,8 +63,13 @@ pub(crate) fn session(config: &Arc<Config>, dialogs: &[&str]) -> Session {
 
 /// Follows a feed from an offset on that is the log's newest.
 pub(crate) fn follow(session: &mut Session, feed: &FeedKey, offset: u64) {
-    session.subscribe(feed, OPTIONS, at(offset), offset).unwrap();
+    session.subscribe(feed, OPTIONS, at(offset), confirmed(offset), offset).unwrap();
     in_step(session, feed);
+}
+
+/// The Store has said that the user belongs to the dialog when its log stood here, and the own feed at its beginning.
+pub(crate) fn confirmed(offset: u64) -> Confirmed {
+    Confirmed { feed: at(offset), own: Some(at(0)), at: SETTLED }
 }
 
 /// Lets a catch-up find nothing.
@@ -87,8 +93,10 @@ pub(crate) fn gap_piece(asked: CatchUp, to: u64, restored: u64) -> CaughtUp {
         kind,
         body: Bytes::from_static(b"0123456789"),
     };
-    let gap = of(EventKind::Gap { before: before.clone(), after: at(to) });
-    let messages = (1..=restored).map(|seq| of(EventKind::Restored { before: before.clone(), seq }));
+    let gap = of(EventKind::Gap { before: before.clone(), after: (restored == 0).then(|| at(to)) });
+    let messages = (1..=restored).map(|seq| {
+        of(EventKind::Restored { before: before.clone(), after: (seq == restored).then(|| at(to)), seq })
+    });
     let gap = std::iter::once(gap).chain(messages).map(Arc::new).collect();
     CaughtUp { asked, start: at(to), gap, events: vec![], reached: at(to), complete: true }
 }

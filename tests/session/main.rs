@@ -3,6 +3,8 @@
 mod bounds;
 #[cfg(test)]
 mod fixture;
+mod reader;
 mod resume;
 mod revoke;
+mod sending;
 mod watermark;

@@ -1,6 +1,7 @@
 //! Resuming: exact from the queue, rebuilt from the logs, on this node or on another.
 
 use edgeway::domain::time::Tick;
+use edgeway::session::intake::Progress;
 use edgeway::session::machine::Session;
 use edgeway::session::reader::{AttachRefused, Dismissal, Drained, Resume};
 use edgeway::session::subscriptions::CatchUpFrom;
@@ -67,4 +68,117 @@ fn a_session_that_went_on_elsewhere_is_over_here_for_its_reader_and_for_whoever_
     session.end(Dismissal::Deleted);
     session.supersede();
     assert_eq!(session.ended(), Some(Dismissal::Deleted));
+}
+
+#[test]
+fn what_was_read_before_a_log_was_rewound_is_not_applied_after() {
+    let mut session = session(&config(100, 10_000), &["d"]);
+    let reader = attach(&mut session, None).reader;
+    session.distrust(&feed("d"));
+    let asked = session.catch_up(&feed("d")).unwrap();
+    let read_before = piece(asked, 0, messages(&feed("d"), 1..=3), 3);
+    session.restart(&feed("d"), &at(1));
+    assert_eq!(apply(&mut session, read_before), Progress::Outdated);
+    assert!(read(&mut session, reader).is_empty());
+}
+
+#[test]
+fn a_position_that_a_rewound_log_lacks_is_forgotten_before_the_log_grows_past_it() {
+    let mut session = session(&config(100, 10_000), &["d"]);
+    let first = attach(&mut session, None);
+    push_all(&mut session, &messages(&feed("d"), 1..=3));
+    read(&mut session, first.reader);
+    session.restart(&feed("d"), &at(1));
+    // Other events than those the session knows by these offsets.
+    push_all(&mut session, &messages(&feed("d"), 2..=4));
+    assert!(read(&mut session, first.reader).is_empty(), "nothing is taken before the gap is told");
+    assert_ne!(session.catch_up(&feed("d")).unwrap().position.epoch, at(0).epoch);
+    // Nor after a rebuild.
+    let asked = |session: &Session| session.catch_up(&feed("d")).unwrap().position.epoch;
+    let mut moved = Session::from_snapshot(config(100, 10_000), session.snapshot(), Tick(0));
+    attach(&mut moved, Some(first.cursor));
+    assert_ne!(asked(&moved), at(0).epoch);
+}
+
+#[test]
+fn a_replay_that_was_asked_for_is_not_skipped_by_a_rebuild_from_an_older_cursor() {
+    let config = config(100, 10_000);
+    let mut session = session(&config, &["other"]);
+    let reader = attach(&mut session, None).reader;
+    // The cursor's time is later than what is replayed now.
+    push_all(&mut session, &[message_at(&feed("other"), 1, BEGAN.0 + 500_000)]);
+    let cursor = read(&mut session, reader)[0].0;
+    session.subscribe(&feed("d"), OPTIONS, at(0), confirmed(3), 0).unwrap();
+    catch_up(&mut session, &feed("d"), messages(&feed("d"), 1..=3));
+    let mut moved = Session::from_snapshot(config, session.snapshot(), Tick(0));
+    attach(&mut moved, Some(cursor));
+    let asked = moved.catch_up(&feed("d")).unwrap();
+    assert_eq!((asked.position, asked.from), (at(0), CatchUpFrom::Position));
+}
+
+#[test]
+fn a_cursor_of_an_older_generation_is_not_taken_for_a_newer_place() {
+    let config = config(2, 1000);
+    let mut session = session(&config, &["d"]);
+    let first = attach(&mut session, None);
+    push_all(&mut session, &messages(&feed("d"), 1..=2));
+    let old = read(&mut session, first.reader)[1].0;
+    // Rebuilt from the beginning (the acknowledged place is below the floor), and acknowledged further than before.
+    push_all(&mut session, &messages(&feed("d"), 3..=4));
+    let second = attach(&mut session, None);
+    assert_eq!(second.resume, Resume::Rebuilt);
+    catch_up(&mut session, &feed("d"), messages(&feed("d"), 1..=2));
+    read(&mut session, second.reader);
+    push_all(&mut session, &messages(&feed("d"), 3..=4));
+    let newest = read(&mut session, second.reader)[1].0;
+    session.acknowledge(newest).unwrap();
+    // A backup comes up with what it had: two events.
+    let third = attach(&mut session, Some(old));
+    assert_eq!(third.resume, Resume::Rebuilt);
+    assert!(session.catch_up(&feed("d")).unwrap().position.offset <= 2);
+}
+
+#[test]
+fn what_was_read_for_an_earlier_subscription_is_not_applied_to_a_later_one() {
+    let mut session = session(&config(100, 10_000), &[]);
+    attach(&mut session, None);
+    session.subscribe(&feed("d"), OPTIONS, at(2), confirmed(2), 0).unwrap();
+    let read_before = piece(session.catch_up(&feed("d")).unwrap(), 2, vec![], 2);
+    // A push in between that only the first one has seen.
+    session.push(&message(&feed("d"), 4), SETTLED);
+    session.unsubscribe(&dialog("d"));
+    session.subscribe(&feed("d"), OPTIONS, at(2), confirmed(4), 0).unwrap();
+    assert_eq!(apply(&mut session, read_before), Progress::Outdated);
+}
+
+#[test]
+fn of_two_pieces_that_were_read_before_a_push_neither_ends_the_catch_up() {
+    let mut session = session(&config(100, 10_000), &["d"]);
+    let reader = attach(&mut session, None).reader;
+    session.distrust(&feed("d"));
+    let read_twice = || piece(session.catch_up(&feed("d")).unwrap(), 0, vec![], 0);
+    let (first, second) = (read_twice(), read_twice());
+    session.push(&message(&feed("d"), 2), SETTLED);
+    assert_eq!(apply(&mut session, first), Progress::More);
+    assert_eq!(apply(&mut session, second), Progress::Outdated);
+    assert_eq!(catch_up(&mut session, &feed("d"), messages(&feed("d"), 1..=2)), Progress::Live);
+    assert_eq!(offsets(&read(&mut session, reader)), [1, 2]);
+}
+
+#[test]
+fn a_cursor_amid_the_messages_of_a_gap_gets_the_gap_again_and_the_messages_it_lacks() {
+    let config = config(100, 10_000);
+    let mut session = session(&config, &["d"]);
+    let reader = attach(&mut session, None).reader;
+    session.distrust(&feed("d"));
+    let told = gap_piece(session.catch_up(&feed("d")).unwrap(), 20, 3);
+    apply(&mut session, told);
+    let group = read(&mut session, reader);
+    for (has, known) in [(2, 1), (4, 3)] {
+        let mut moved = Session::from_snapshot(config.clone(), session.snapshot(), Tick(0));
+        attach(&mut moved, Some(group[has - 1].0));
+        let asked = moved.catch_up(&feed("d")).unwrap();
+        let position = if has == group.len() { at(20) } else { at(0) };
+        assert_eq!((asked.position, asked.last_message_seq), (position, known));
+    }
 }

@@ -2,6 +2,7 @@
 
 use edgeway::domain::event::MembershipChange::{Added, Removed};
 use edgeway::session::intake::{Intake, Progress};
+use edgeway::session::subscriptions::Confirmed;
 
 use crate::fixture::*;
 
@@ -87,5 +88,46 @@ fn a_revoke_that_is_read_from_the_dialogs_own_log_ends_the_reading() {
     session.distrust(&feed("d"));
     let log = vec![message(&feed("d"), 1), membership(&feed("d"), 2, "d", Removed), message(&feed("d"), 3)];
     assert_eq!(catch_up(&mut session, &feed("d"), log), Progress::Outdated);
+    assert!(read(&mut session, reader).is_empty());
+}
+
+#[test]
+fn a_removal_that_is_read_again_does_not_end_a_membership_that_was_confirmed_since() {
+    let config = config(100, 10_000);
+    let mut session = session(&config, &[]);
+    let reader = attach(&mut session, None).reader;
+    let log = [membership(&own(), 1, "d", Removed), membership(&own(), 2, "d", Added)];
+    push_all(&mut session, &log);
+    read(&mut session, reader);
+    let confirmed = Confirmed { feed: at(5), own: Some(at(2)), at: SETTLED };
+    session.subscribe(&feed("d"), OPTIONS, at(0), confirmed, 0).unwrap();
+    // The dialog's own log tells of it, too.
+    let replay =
+        vec![message(&feed("d"), 1), membership(&feed("d"), 2, "d", Removed), message(&feed("d"), 3)];
+    assert_eq!(catch_up(&mut session, &feed("d"), replay), Progress::Live);
+    assert_eq!(offsets(&read(&mut session, reader)), [1, 3]);
+    session.distrust(&own());
+    assert_eq!(session.push(&membership(&own(), 4, "d", Removed), SETTLED), Intake::Revoked(dialog("d")));
+}
+
+#[test]
+fn a_removal_in_a_rewound_log_is_new_whatever_its_offset() {
+    let mut session = session(&config(100, 10_000), &[]);
+    attach(&mut session, None);
+    let confirmed = Confirmed { feed: at(5), own: Some(at(2)), at: SETTLED };
+    session.subscribe(&feed("d"), OPTIONS, at(5), confirmed, 0).unwrap();
+    session.restart(&own(), &at(0));
+    assert_eq!(session.push(&membership(&own(), 1, "d", Removed), SETTLED), Intake::Revoked(dialog("d")));
+}
+
+#[test]
+fn a_removal_that_a_gap_has_passed_over_cuts_all_the_same() {
+    let mut session = session(&config(100, 10_000), &["d"]);
+    let reader = attach(&mut session, None).reader;
+    session.distrust(&feed("d"));
+    let told = gap_piece(session.catch_up(&feed("d")).unwrap(), 5, 0);
+    assert_eq!(apply(&mut session, told), Progress::Live);
+    let late = membership(&feed("d"), 4, "d", Removed);
+    assert_eq!(session.push(&late, SETTLED), Intake::Revoked(dialog("d")));
     assert!(read(&mut session, reader).is_empty());
 }

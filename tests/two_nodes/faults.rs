@@ -45,9 +45,17 @@ async fn a_redis_that_comes_back_empty_is_told_as_a_gap_and_then_it_flows_on() {
     writer.say("tea", "after").await;
     let gap = reader.event_where("the dialog's gap", |e| e["type"] == "gap" && e["dialog_id"] == "tea").await;
     assert_eq!(gap["reason"], "log_reset", "{gap}");
+    // It may come twice: from the Store's history in place of the lost log, and once it is in the new one.
     reader.next_message_is("after").await;
     writer.say_all("tea", &numbered("then", 5)).await;
-    assert_eq!(reader.texts(5).await, numbered("then", 5));
+    let mut texts = Vec::new();
+    while texts.len() < 5 {
+        let message = reader.message().await;
+        if text_of(&message) != "after" || !texts.is_empty() {
+            texts.push(text_of(&message).to_owned());
+        }
+    }
+    assert_eq!(texts, numbered("then", 5));
     // Sessions can move again, too.
     let place = nodes.at_b(nodes.user("dave").attach_to(Transport::Ws, &["tea"]).await.cut());
     assert_eq!(place.attach(Transport::Ws).await.resume(), "rebuilt");

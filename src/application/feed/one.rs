@@ -348,10 +348,10 @@ impl Feed {
     async fn restart_at(&self, head: LogPosition) {
         {
             let mut state = self.state.lock();
-            state.position = Some(head);
+            state.position = Some(head.clone());
             state.recent.clear();
         }
-        self.distrust_all().await;
+        self.each_session(|session| session.with(|machine| machine.restart(&self.key, &head)).1).await;
     }
 
     async fn distrust_all(&self) {

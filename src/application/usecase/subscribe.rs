@@ -22,6 +22,7 @@ use crate::domain::time::UnixMillis;
 use crate::session::machine::Session;
 use crate::session::reading::REBUILD_MARGIN;
 use crate::session::snapshot::SubscribeOptions;
+use crate::session::subscriptions::Confirmed;
 
 /// Dialogs of one command that are joined at the same time.
 const JOINS_AT_ONCE_MAX: usize = 32;
@@ -42,6 +43,17 @@ pub(super) struct Start {
     pub(super) since: Option<LogPosition>,
     /// `seq` of the last message the client has; 0 if that is unknown.
     pub(super) last_message_seq: u64,
+    /// How the world stood before the membership was asked for.
+    pub(super) asked: Asked,
+}
+
+/// How the world stood before the Store was asked about memberships: a removal from before that is history.
+#[derive(Clone)]
+pub(super) struct Asked {
+    /// The user's own feed; `None` if the answer is an old one.
+    own: Option<LogPosition>,
+    /// The bus's time.
+    at: UnixMillis,
 }
 
 /// Where the log stood, and how much of it was read again.
@@ -100,21 +112,26 @@ impl Gateway {
     ) -> Result<Subscribed, Refusal> {
         let asked: Vec<DialogId> = targets.iter().map(|target| target.dialog_id.clone()).collect();
         let call = Self::call_for(session.user_id(), Some(session));
+        let asked_then = self.about_to_ask(session);
         let answers = self.memberships.ask(&call, &asked).await;
         if let Some(Err(error)) = answers.first()
             && answers.iter().all(Result::is_err)
         {
             return Err(store_refusal(*error));
         }
-        let follows = targets.into_iter().zip(answers).map(|(target, answer)| async move {
+        let follows = targets.into_iter().zip(answers).map(|(target, answer)| async {
             let dialog_id = target.dialog_id.clone();
             let followed = match answer {
-                Ok(checked) => self.follow_dialog(session, target, &checked, options).await,
+                Ok(checked) => {
+                    self.follow_dialog(session, target, &checked, options, asked_then.clone()).await
+                }
                 Err(error) => Err(store_refusal(error).code),
             };
             followed.map_err(|code| Failed { dialog_id: dialog_id.as_str().to_owned(), code })
         });
-        Ok(gather(stream::iter(follows).buffered(JOINS_AT_ONCE_MAX).collect().await))
+        let subscribed = gather(stream::iter(follows).buffered(JOINS_AT_ONCE_MAX).collect().await);
+        self.recheck_if_moved(session, &asked_then);
+        Ok(subscribed)
     }
 
     /// Follows all dialogs that the Store lists.
@@ -126,6 +143,7 @@ impl Gateway {
         let call = Self::call_for(session.user_id(), Some(session));
         let mut subscribed = Subscribed::default();
         let mut page_token = None;
+        let asked_then = self.about_to_ask(session);
         for _ in 0..LIST_PAGES_MAX {
             let page = self
                 .ports
@@ -148,10 +166,11 @@ impl Gateway {
                     },
                     stale: false,
                 };
+                let asked_then = asked_then.clone();
                 async move {
                     let dialog_id = checked.membership.dialog_id.clone();
                     let target = DialogTarget { dialog_id: dialog_id.clone(), since: None };
-                    let followed = self.follow_dialog(session, target, &checked, options).await;
+                    let followed = self.follow_dialog(session, target, &checked, options, asked_then).await;
                     followed.map_err(|code| Failed { dialog_id: dialog_id.as_str().to_owned(), code })
                 }
             });
@@ -164,6 +183,7 @@ impl Gateway {
                 break;
             }
         }
+        self.recheck_if_moved(session, &asked_then);
         Ok(subscribed)
     }
 
@@ -215,20 +235,22 @@ impl Gateway {
         target: DialogTarget,
         checked: &Checked,
         options: SubscribeOptions,
+        mut asked: Asked,
     ) -> Result<Followed, ErrorCode> {
         let membership = &checked.membership;
         if !membership.readable() {
             return Err(ErrorCode::NotMember);
         }
         let dialog = target.dialog_id;
+        asked.own.take_if(|_| checked.stale);
         let counted_since = target.since.is_some();
         let start = match target.since {
             Some(Since { position, message_seq }) => {
                 // The client tells what it has: what was queued for it before does not count.
                 session.with(|machine| machine.unsubscribe(&dialog));
-                Start { since: Some(position), last_message_seq: message_seq.unwrap_or(0) }
+                Start { since: Some(position), last_message_seq: message_seq.unwrap_or(0), asked }
             }
-            None => Start { since: None, last_message_seq: membership.last_message_seq },
+            None => Start { since: None, last_message_seq: membership.last_message_seq, asked },
         };
         let feed = FeedKey::Dialog(dialog.clone());
         let in_step = self.follow(session, &feed, options, start).await.map_err(|why| match why {
@@ -269,8 +291,9 @@ impl Gateway {
         let feed = self.feeds.open(key).await.map_err(NotFollowed::Bus)?;
         let head = feed.position().ok_or(NotFollowed::Bus(BusError::Unavailable))?;
         let position = start.since.unwrap_or_else(|| head.clone());
+        let confirmed = Confirmed { feed: head.clone(), own: start.asked.own, at: start.asked.at };
         session
-            .with(|machine| machine.subscribe(key, options, position, start.last_message_seq))
+            .with(|machine| machine.subscribe(key, options, position, confirmed, start.last_message_seq))
             .0
             .map_err(|_| NotFollowed::TooMany)?;
         let in_step = self.join_and_catch_up(session, key).await;
@@ -313,11 +336,29 @@ impl Gateway {
         Ok(())
     }
 
+    pub(super) fn about_to_ask(&self, session: &Arc<LiveSession>) -> Asked {
+        Asked { own: own_position(session), at: self.ports.bus.time() }
+    }
+
+    /// A membership may have changed between the Store's answer and the subscription: then nothing was there yet that a
+    /// removal could have ended.
+    fn recheck_if_moved(self: &Arc<Self>, session: &Arc<LiveSession>, asked: &Asked) {
+        if own_position(session) != asked.own {
+            self.recheck_soon(session);
+        }
+    }
+
     /// Notes that membership events may have been missed.
     pub(super) fn recheck_soon(self: &Arc<Self>, session: &Arc<LiveSession>) {
         session.add_chore(Chore::Recheck);
         self.attend(session);
     }
+}
+
+/// Where the feed of the session's user stands on this node.
+fn own_position(session: &Arc<LiveSession>) -> Option<LogPosition> {
+    let own = FeedKey::User(session.user_id().clone());
+    session.membership(&own).and_then(|membership| membership.feed.position())
 }
 
 fn gather(results: Vec<Result<Followed, Failed>>) -> Subscribed {

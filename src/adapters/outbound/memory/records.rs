@@ -131,6 +131,7 @@ mod tests {
     use crate::domain::ids::{DialogId, FeedKey};
     use crate::session::cursor::Cursor;
     use crate::session::snapshot::{SubscribeOptions, SubscriptionSnapshot};
+    use crate::session::subscriptions::Confirmed;
 
     fn id(n: usize) -> SessionId {
         SessionId::parse(&format!("s{n}")).unwrap()
@@ -145,6 +146,12 @@ mod tests {
             feed: FeedKey::Dialog(DialogId::parse("d").unwrap()),
             delivered: LogPosition { epoch: "e".into(), offset: 1 },
             last_message_seq: 1,
+            in_step: None,
+            confirmed: Confirmed {
+                feed: LogPosition { epoch: "e".into(), offset: 0 },
+                own: None,
+                at: UnixMillis(1),
+            },
             options: SubscribeOptions { presence: false, typing: true },
         };
         SessionSnapshot {
@@ -155,6 +162,7 @@ mod tests {
             acknowledged: Cursor { epoch: 1, number: 2, watermark: UnixMillis(3) },
             highest_attach: None,
             sent: Vec::new(),
+            delivered_exactly: true,
             follow_all: None,
             subscriptions: vec![subscription; subscriptions],
         }
