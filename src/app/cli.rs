@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use super::{dev, dev_routes};
+use super::{dev, dev_routes, serve, store};
 use crate::adapters::outbound::auth::config::ScopeNames;
 use crate::adapters::outbound::auth::issuer::{self, TokenIssuer};
 use crate::adapters::outbound::clock::SystemClock;
+use crate::adapters::outbound::redis::commands;
 use crate::application::ports::auth::Scopes;
+use crate::config::redact::SecretUrl;
 use crate::config::settings::Settings;
+use crate::config::text;
 use crate::domain::ids::UserId;
 use crate::reference_store::database::Database;
 
@@ -31,6 +34,14 @@ pub struct Cli {
 enum Command {
     /// Everything in one process, with nothing installed: the default
     Dev(DevArguments),
+    /// A gateway node for production
+    Serve {
+        /// The configuration, YAML
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// The reference Store alone
+    Store(StoreArguments),
     /// Validate a configuration and print what is in effect, without secrets
     CheckConfig {
         /// The configuration, YAML
@@ -49,6 +60,25 @@ struct DevArguments {
     /// Where messages are kept: `sqlite:PATH` or `sqlite::memory:`
     #[arg(long, default_value = "sqlite::memory:")]
     db: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct StoreArguments {
+    /// Where messages are kept: `sqlite:PATH` or `sqlite::memory:`
+    #[arg(long)]
+    db: String,
+    /// Redis, where events go: `redis://[user:password@]host:port[/db]`
+    #[arg(long, env = "EDGEWAY_STORE_BUS", hide_env_values = true)]
+    bus: SecretUrl,
+    /// Where gateways call it (gRPC without TLS): keep it private
+    #[arg(long, default_value = "127.0.0.1:50051")]
+    listen: SocketAddr,
+    /// Every dialog exists and every user is a member of it, but for dialogs that were created
+    #[arg(long)]
+    open: bool,
+    /// What keys and channels begin with, as in the gateways' `bus.prefix`
+    #[arg(long, default_value = "edgeway")]
+    prefix: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,6 +114,8 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         None => develop(cli.dev).await,
         Some(Command::Dev(arguments)) => develop(arguments).await,
+        Some(Command::Serve { config }) => serve::run(Settings::load(Some(&config), std::env::vars())?).await,
+        Some(Command::Store(arguments)) => keep_messages(arguments).await,
         Some(Command::CheckConfig { config }) => {
             let settings = Settings::load(Some(&config), std::env::vars())?;
             print(settings.effective_yaml())
@@ -95,12 +127,25 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
 async fn develop(arguments: DevArguments) -> anyhow::Result<()> {
     let listen = arguments.listen.map(|address| ("EDGEWAY__LISTEN".to_owned(), address.to_string()));
     let settings = Settings::development(std::env::vars().chain(listen))?;
-    let database = match arguments.db.strip_prefix("sqlite:") {
-        Some(":memory:") => Database::Memory,
-        Some(path) if !path.is_empty() => Database::File(path.into()),
-        _ => anyhow::bail!("--db takes sqlite:PATH or sqlite::memory:"),
+    dev::run(settings, database(&arguments.db)?).await
+}
+
+async fn keep_messages(arguments: StoreArguments) -> anyhow::Result<()> {
+    anyhow::ensure!(text::is_prefix(&arguments.prefix), "--prefix takes 1 to 64 of A-Z a-z 0-9 _ . : -");
+    let bus = commands::Config {
+        prefix: arguments.prefix,
+        ..commands::Config::new(arguments.bus.expose().clone())
     };
-    dev::run(settings, database).await
+    let database = database(&arguments.db)?;
+    store::run(store::Config { database, open: arguments.open, bus, listen: arguments.listen }).await
+}
+
+fn database(text: &str) -> anyhow::Result<Database> {
+    match text.strip_prefix("sqlite:") {
+        Some(":memory:") => Ok(Database::Memory),
+        Some(path) if !path.is_empty() => Ok(Database::File(path.into())),
+        _ => anyhow::bail!("--db takes sqlite:PATH or sqlite::memory:"),
+    }
 }
 
 fn mint(arguments: &TokenArguments) -> anyhow::Result<()> {

@@ -7,26 +7,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
+use super::backplane::Backplane;
 use super::lifecycle::{Lifecycle, StopSignals};
+use super::node::{Blueprint, Node};
 use super::{demo, dev_routes, logging};
-use crate::adapters::inbound::http::edge::Edge;
 use crate::adapters::inbound::listener;
-use crate::adapters::inbound::router;
-use crate::adapters::inbound::wire::events::JsonCodec;
 use crate::adapters::outbound::auth::config::KeyOrigin;
 use crate::adapters::outbound::auth::issuer::TokenIssuer;
-use crate::adapters::outbound::auth::tickets::MemoryTickets;
-use crate::adapters::outbound::auth::verifier::JwtVerifier;
 use crate::adapters::outbound::clock::SystemClock;
 use crate::adapters::outbound::memory::bus::{self, MemoryBus};
-use crate::adapters::outbound::memory::idempotency::MemoryIdempotency;
-use crate::adapters::outbound::memory::presence::MemoryPresence;
-use crate::adapters::outbound::memory::records::MemorySessionRecords;
-use crate::adapters::outbound::memory::throttle::MemoryTypingThrottle;
-use crate::adapters::outbound::store_grpc::client::GrpcMessageStore;
-use crate::adapters::outbound::telemetry::metrics::Metrics;
-use crate::application::gateway::{Gateway, Ports};
 use crate::application::ports::clock::Clock;
 use crate::config::settings::Settings;
 use crate::reference_store::database::Database;
@@ -34,8 +25,6 @@ use crate::reference_store::server::{self, ReferenceStore};
 
 /// The node's name, as `welcome` tells it.
 const NODE: &str = "dev";
-/// How long connections may take to end once the process is asked to stop.
-const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// Runs until it is asked to stop.
 ///
@@ -61,70 +50,32 @@ pub async fn run(settings: Settings, database: Database) -> anyhow::Result<()> {
     });
 
     let issuer = TokenIssuer::generate(settings.issuer_part(), clock.clone())?;
-    let gateway = gateway(&settings, &life, &clock, &bus, store_address, &issuer)?;
-    life.tasks.spawn(gateway.clone().keep_in_order(life.soft.clone()));
-
-    let edge = Edge::new(gateway.clone(), settings.edge_part(), life.tasks.clone());
-    let routes =
-        router::protocol(edge.clone()).merge(dev_routes::routes(edge, issuer, dialogs)).merge(demo::routes());
+    let blueprint = Blueprint {
+        settings: &settings,
+        name: NODE.to_owned(),
+        backplane: Backplane::in_memory(&settings, bus, &clock),
+        store: settings.store_part(vec![format!("http://{store_address}")]),
+        keys: KeyOrigin::Jwks(serde_json::to_string(&issuer.jwks())?),
+    };
     let listener = listener::bind::bind(settings.listen)?;
-    announce(listener.local_addr()?)?;
-
-    let (soft, hard) = (life.soft.clone(), life.hard.clone());
-    let serving = listener::accept::serve(
-        listener,
-        router::finish(routes),
-        settings.listener_part(),
-        &life.tasks,
-        soft,
-        hard,
-    );
-    tokio::select! {
-        () = serving => {}
-        () = signals.next() => {}
+    let address = listener.local_addr()?;
+    let mut node = Node::start(blueprint, CancellationToken::new(), &life, &clock)?;
+    match listener::bind::bind(settings.admin_listen) {
+        Ok(admin) => node.serve_admin(admin),
+        // Several may run at once, and few who develop look at it.
+        Err(error) => tracing::warn!(%error, "no admin listener"),
     }
+    let edge = node.edge.clone();
+    node.serve(listener, dev_routes::routes(edge, issuer, dialogs).merge(demo::routes()));
+    announce(address)?;
+
+    signals.next().await;
     tokio::select! {
-        () = stop(&gateway, &life) => {}
+        () = node.leave(Duration::ZERO, Duration::ZERO) => {}
         // A second signal ends it at once.
         () = signals.next() => {}
     }
     Ok(())
-}
-
-async fn stop(gateway: &Gateway, life: &Lifecycle) {
-    gateway.send_everybody_away(Duration::ZERO).await;
-    life.end(STOP_GRACE).await;
-}
-
-fn gateway(
-    settings: &Settings,
-    life: &Lifecycle,
-    clock: &Arc<dyn Clock>,
-    bus: &Arc<MemoryBus>,
-    store: SocketAddr,
-    issuer: &TokenIssuer,
-) -> anyhow::Result<Arc<Gateway>> {
-    let store = settings.store_part(vec![format!("http://{store}")]);
-    let store = Arc::new(GrpcMessageStore::connect_lazy(store, clock.clone())?);
-    let (watched, until) = (store.clone(), life.soft.clone());
-    life.tasks.spawn(async move { watched.watch_health(until).await });
-
-    let keys = KeyOrigin::Jwks(serde_json::to_string(&issuer.jwks())?);
-    let verifier = JwtVerifier::start(settings.auth_part(keys), clock.clone(), &life.tasks, &life.soft)?;
-    let ports = Ports {
-        store,
-        bus: bus.clone(),
-        codec: Arc::new(JsonCodec),
-        idempotency: Arc::new(MemoryIdempotency::new(clock.clone())),
-        presence: Arc::new(MemoryPresence::new()),
-        records: Arc::new(MemorySessionRecords::new(settings.records_part(), clock.clone())),
-        throttle: Arc::new(MemoryTypingThrottle::new(settings.throttle_part(), clock.clone())),
-        auth: Arc::new(verifier),
-        tickets: Arc::new(MemoryTickets::new(clock.clone())),
-        telemetry: Arc::new(Metrics::new()?),
-        clock: clock.clone(),
-    };
-    Ok(Gateway::new(settings.gateway_part(NODE.to_owned()), ports, life.tasks.clone()))
 }
 
 /// The one line on standard output that people (and programs) wait for.

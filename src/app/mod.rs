@@ -1,8 +1,12 @@
 //! The program: puts the parts together, runs them, and takes them down.
 
+pub mod backplane;
 pub mod cli;
 pub mod demo;
 pub mod dev;
 pub mod dev_routes;
 pub mod lifecycle;
 pub mod logging;
+pub mod node;
+pub mod serve;
+pub mod store;

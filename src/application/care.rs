@@ -11,10 +11,12 @@ use super::feed::context::Caretaker;
 use super::feed::registry::AUDIT_EVERY;
 use super::gateway::Gateway;
 use super::ports::presence::PRESENCE_TTL;
+use super::ports::records::Saved;
 use super::sessions::live::{Chore, LiveSession};
 use crate::domain::ids::{DialogId, FeedKey, UserId};
 use crate::session::machine::Session;
 use crate::session::reader::Dismissal;
+use crate::session::snapshot::SessionSnapshot;
 
 /// How often deadlines are looked at.
 const TIMER_STEP: Duration = Duration::from_millis(250);
@@ -26,6 +28,8 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
 const CARE_BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait before care that failed is tried again.
 const CARE_BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Records of a leaving node that are written at the same time.
+const FAREWELL_SAVES_AT_ONCE_MAX: usize = 64;
 
 /// Calls the node when a session needs it.
 pub struct Care {
@@ -197,7 +201,9 @@ impl Gateway {
         let (timed_out, _) = session.with(|machine| machine.handle_timeout(now, unix));
         if timed_out.gone || timed_out.expired {
             // Written down before it ends: whoever attaches from then on finds the record.
-            self.save_record(session).await;
+            if !self.save_record(session).await {
+                return;
+            }
         }
         if timed_out.gone && !session.peek(Session::is_here) {
             self.say_gone(session).await;
@@ -232,8 +238,8 @@ impl Gateway {
         if !session.begin_burial() {
             return;
         }
-        // One that has expired may be here again, rebuilt, under the same name: its record and its presence stay.
-        let for_good = session.peek(Session::ended) != Some(Dismissal::Expired);
+        // One that goes on elsewhere, or may be here again under the same name, leaves its record and its presence.
+        let for_good = session.peek(Session::ended).is_some_and(ends_for_good);
         if for_good {
             self.remove_record(session).await;
         }
@@ -254,27 +260,51 @@ impl Gateway {
 
     /// The node is going: every reader is sent away, to come back at some time within `spread`; every session is
     /// written down.
-    pub async fn send_everybody_away(&self, spread: Duration) {
-        for session in self.sessions.all() {
+    pub async fn send_everybody_away(self: &Arc<Self>, spread: Duration) {
+        let sessions = self.sessions.all();
+        // All readers first: what each was handed by then is what its record must know of.
+        for session in &sessions {
             let reconnect_after = spread.mul_f64(fastrand::f64());
             session.with(|machine| machine.dismiss(Dismissal::Draining { reconnect_after }));
-            self.save_record(&session).await;
         }
+        stream::iter(sessions)
+            .for_each_concurrent(FAREWELL_SAVES_AT_ONCE_MAX, |session| async move {
+                self.save_record(&session).await;
+            })
+            .await;
     }
 
-    /// Writes down what must outlive this node.
-    pub(super) async fn save_record(&self, session: &Arc<LiveSession>) {
+    /// Writes down what must outlive this node. False if the session has ended, or goes on at another node.
+    pub(super) async fn save_record(self: &Arc<Self>, session: &Arc<LiveSession>) -> bool {
         let (snapshot, live) = session.peek(|machine| (machine.snapshot(), machine.ended().is_none()));
-        if !live {
-            return;
-        }
-        if let Err(error) = self.ports.records.save(&snapshot).await {
-            tracing::warn!(%error, "session record not saved");
+        if !live || !self.keep(session, &snapshot).await {
+            return false;
         }
         // It may have ended while it was being written.
-        if session.peek(Session::ended).is_some_and(|why| why != Dismissal::Expired) {
+        let ended = session.peek(Session::ended);
+        if ended.is_some_and(ends_for_good) {
             self.remove_record(session).await;
         }
+        ended.is_none()
+    }
+
+    /// Saves a snapshot. False if the session goes on at another node: then it is over here.
+    async fn keep(self: &Arc<Self>, session: &Arc<LiveSession>, snapshot: &SessionSnapshot) -> bool {
+        match self.ports.records.save(snapshot).await {
+            Ok(Saved::Written) => {}
+            Ok(Saved::Superseded) => {
+                self.supersede(session).await;
+                return false;
+            }
+            Err(error) => tracing::warn!(%error, "session record not saved"),
+        }
+        true
+    }
+
+    /// The session goes on at another node: this copy of it ends, and nothing else does.
+    pub(super) async fn supersede(self: &Arc<Self>, session: &Arc<LiveSession>) {
+        session.with(|machine| machine.supersede());
+        self.bury(session).await;
     }
 
     /// Takes the feed of a dialog that the session follows no more, and the presence in it, back.
@@ -302,4 +332,9 @@ fn steps(every: Duration) -> Interval {
     let mut step = interval_at(Instant::now() + every, every);
     step.set_missed_tick_behavior(MissedTickBehavior::Delay);
     step
+}
+
+/// Whether a session that ended so is over everywhere: one that expired here or was superseded goes on.
+fn ends_for_good(why: Dismissal) -> bool {
+    !matches!(why, Dismissal::Expired | Dismissal::Superseded)
 }

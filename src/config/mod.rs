@@ -25,7 +25,7 @@ pub mod raw;
 pub mod redact;
 mod schema;
 pub mod settings;
-mod text;
+pub mod text;
 mod validate;
 
 #[cfg(test)]

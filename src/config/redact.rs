@@ -40,6 +40,12 @@ fn redact(url: &str) -> String {
     }
 }
 
+impl From<&str> for SecretUrl {
+    fn from(url: &str) -> Self {
+        Self(url.into())
+    }
+}
+
 impl fmt::Debug for SecretUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.redacted())

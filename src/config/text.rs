@@ -93,7 +93,8 @@ fn is_host_and_port(text: &str) -> bool {
 }
 
 /// What keys of the bus may begin with. No braces: they would change the hash slot.
-pub(super) fn is_prefix(text: &str) -> bool {
+#[must_use]
+pub fn is_prefix(text: &str) -> bool {
     (1..=PREFIX_CHARS_MAX).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.:-".contains(&b))
 }

@@ -246,6 +246,12 @@ impl Session {
         &self.id
     }
 
+    /// The generation of its queue: a rebuild makes a new one.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
     /// Whose it is.
     #[must_use]
     pub fn user_id(&self) -> &UserId {

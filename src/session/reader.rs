@@ -101,7 +101,7 @@ pub enum AttachRefused {
 /// Why a reader must go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dismissal {
-    /// A newer attach took over.
+    /// A newer attach took over; at another node, if the session has ended with this.
     Superseded,
     /// Its token has expired: the session stays.
     TokenExpired,

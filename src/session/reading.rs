@@ -210,6 +210,16 @@ impl Session {
         self.ephemerals.clear();
     }
 
+    /// The session goes on at another node: here it is over, and its reader is one of the past.
+    pub fn supersede(&mut self) {
+        // Also where it has just expired: what is said of it from now on is the other node's.
+        self.ended = match self.ended {
+            None | Some(Dismissal::Expired) => Some(Dismissal::Superseded),
+            ended => ended,
+        };
+        self.ephemerals.clear();
+    }
+
     /// Does what is due at this time.
     pub fn handle_timeout(&mut self, now: Tick, unix: UnixMillis) -> TimedOut {
         match &mut self.attachment {

@@ -25,8 +25,8 @@ pub(crate) const CRATES: [(&str, &str); 16] = [
     ("adapters::outbound::memory", "async_trait bytes hashbrown hashlink parking_lot tokio"),
     (
         "adapters::outbound::redis",
-        "async_trait bytes fastrand futures_util hashbrown parking_lot redis secrecy serde serde_json \
-         thiserror tokio tokio_util tracing",
+        "async_trait aws_lc_rs base64 bytes crc16 fastrand futures_util getrandom hashbrown parking_lot \
+         percent_encoding redis secrecy serde serde_json sha1 thiserror tokio tokio_util tracing uuid",
     ),
     (
         "adapters::outbound::store_grpc",
@@ -43,7 +43,7 @@ pub(crate) const CRATES: [(&str, &str); 16] = [
     ("config", "confique ipnet secrecy serde serde_yaml strsim thiserror url"),
     (
         "app",
-        "anyhow axum bytes clap http rust_embed serde serde_json tokio tokio_util tracing \
+        "anyhow axum bytes clap getrandom http rust_embed serde serde_json tokio tokio_util tracing \
          tracing_subscriber",
     ),
     ("main", "clap mimalloc tokio"),

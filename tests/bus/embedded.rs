@@ -76,11 +76,12 @@ fn feed() -> FeedKey {
     FeedKey::Dialog(DialogId::parse("d").unwrap())
 }
 
-/// What was heard, in short: offsets, `~` for an ephemeral, `!` for an interruption.
+/// What was heard, in short: offsets, `~` for an ephemeral, `?` for garbage, `!` for an interruption.
 fn heard(recorder: &Recorder) -> String {
     let one = |payload: LivePayload| match payload {
         LivePayload::Logged(entry) => entry.offset.to_string(),
         LivePayload::Ephemeral(_) => "~".to_owned(),
+        LivePayload::Garbage(_) => "?".to_owned(),
         LivePayload::Interrupted => "!".to_owned(),
     };
     recorder.so_far().into_iter().map(one).collect::<Vec<_>>().join(" ")

@@ -8,6 +8,21 @@ mod contract;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
+mod on_redis;
+#[cfg(test)]
 mod recorder;
+#[cfg(test)]
+mod redis_faults;
+#[cfg(test)]
+mod redis_feeds;
+#[cfg(test)]
+mod redis_garbage;
+#[cfg(test)]
+mod redis_script;
+#[cfg(test)]
+#[path = "../support/redis_server.rs"]
+mod redis_server;
+#[cfg(test)]
+mod redis_servers;
 #[cfg(test)]
 mod suite;

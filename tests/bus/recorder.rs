@@ -67,6 +67,6 @@ impl Recorder {
 fn logged(payload: LivePayload) -> Option<LogEntry> {
     match payload {
         LivePayload::Logged(entry) => Some(entry),
-        LivePayload::Ephemeral(_) | LivePayload::Interrupted => None,
+        LivePayload::Ephemeral(_) | LivePayload::Garbage(_) | LivePayload::Interrupted => None,
     }
 }

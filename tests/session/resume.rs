@@ -3,7 +3,7 @@
 use edgeway::domain::time::Tick;
 use edgeway::session::intake::Progress;
 use edgeway::session::machine::Session;
-use edgeway::session::reader::Resume;
+use edgeway::session::reader::{AttachRefused, Dismissal, Drained, Resume};
 use edgeway::session::subscriptions::CatchUpFrom;
 
 use crate::fixture::*;
@@ -44,6 +44,30 @@ fn a_snapshot_counts_nothing_as_delivered_that_was_given_up_unacknowledged() {
     let asked = moved.catch_up(&feed("d")).unwrap();
     assert_eq!(asked.position, at(0));
     assert_eq!(asked.from, CatchUpFrom::Position, "the record knows what the acknowledged cursor covers");
+}
+
+#[test]
+fn a_session_that_went_on_elsewhere_is_over_here_for_its_reader_and_for_whoever_comes() {
+    let config = config(4, 1000);
+    for expired_first in [false, true] {
+        let mut session = session(&config, &["d"]);
+        let reader = attach(&mut session, None).reader;
+        push_all(&mut session, &messages(&feed("d"), 1..=1));
+        if expired_first {
+            session.end(Dismissal::Expired);
+        }
+        session.supersede();
+        assert_eq!(session.ended(), Some(Dismissal::Superseded));
+        let (out, drained) = drain(&mut session, reader, 10);
+        assert!(out.is_empty(), "what comes next, comes at the other node");
+        assert_eq!(drained, Drained::Dismissed(Dismissal::Superseded));
+        assert_eq!(try_attach(&mut session, None).unwrap_err(), AttachRefused::Ended);
+    }
+    // What has ended for good stays so.
+    let mut session = session(&config, &["d"]);
+    session.end(Dismissal::Deleted);
+    session.supersede();
+    assert_eq!(session.ended(), Some(Dismissal::Deleted));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod rng;
 #[cfg(test)]
 mod world;
 
+#[cfg(test)]
 use world::World;
 
 const SEEDS: u64 = 3000;

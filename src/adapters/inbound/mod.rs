@@ -1,5 +1,6 @@
 //! What clients connect to: one thin adapter per transport over the same session core, and the wire they share.
 
+pub mod admin;
 pub mod http;
 pub mod listener;
 pub mod poll;

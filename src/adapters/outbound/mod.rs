@@ -4,5 +4,6 @@ pub mod auth;
 pub mod clock;
 pub mod crypto;
 pub mod memory;
+pub mod redis;
 pub mod store_grpc;
 pub mod telemetry;

@@ -197,6 +197,10 @@ impl Feed {
                 LivePayload::Logged(_) if state.inbox.len() >= INBOX_PAYLOADS_MAX => {
                     state.distrust.get_or_insert(RepairReason::Overflow);
                 }
+                LivePayload::Garbage(why) => {
+                    drop(state);
+                    return self.context.skipped(&self.key, why);
+                }
                 payload => state.inbox.push_back(payload),
             }
         }
@@ -261,7 +265,8 @@ impl Feed {
                     None => {}
                 }
             }
-            LivePayload::Interrupted => {}
+            // Neither of them ever waits.
+            LivePayload::Garbage(_) | LivePayload::Interrupted => {}
         }
     }
 

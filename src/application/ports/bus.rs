@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::codec::Undecodable;
 use crate::domain::event::{LogEpoch, LogPosition};
 use crate::domain::ids::FeedKey;
 use crate::domain::time::UnixMillis;
@@ -49,6 +50,8 @@ pub enum LivePayload {
     Logged(LogEntry),
     /// An event that no log holds, as JSON.
     Ephemeral(Bytes),
+    /// Something that nobody can read: to be counted and skipped.
+    Garbage(Undecodable),
     /// The link was interrupted: what came in between is only in the log.
     Interrupted,
 }

@@ -23,6 +23,9 @@ pub enum Undecodable {
     /// It is larger than an event may be.
     #[error("too large")]
     TooLarge,
+    /// What stands in front of the event on a live channel is not what should.
+    #[error("not behind a header line")]
+    WrongHeader,
 }
 
 impl Undecodable {
@@ -33,6 +36,7 @@ impl Undecodable {
             Self::NotJson => "not_json",
             Self::WrongShape => "wrong_shape",
             Self::TooLarge => "too_large",
+            Self::WrongHeader => "wrong_header",
         }
     }
 }

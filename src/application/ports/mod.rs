@@ -5,6 +5,8 @@ pub mod bus;
 pub mod clock;
 pub mod codec;
 pub mod idempotency;
+pub mod lifecycle;
+pub mod nodes;
 pub mod presence;
 pub mod records;
 pub mod store;

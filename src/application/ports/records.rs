@@ -6,11 +6,20 @@ use super::bus::BusError;
 use crate::domain::ids::{SessionId, UserId};
 use crate::session::snapshot::SessionSnapshot;
 
+/// What came of a save.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saved {
+    /// The record is as the snapshot says.
+    Written,
+    /// The record is as it was: the session has ended, or another node has taken it over.
+    Superseded,
+}
+
 /// Keeps session records for `session.record_ttl` after the last write.
 #[async_trait]
 pub trait SessionRecords: Send + Sync {
-    /// Writes the record.
-    async fn save(&self, snapshot: &SessionSnapshot) -> Result<(), BusError>;
+    /// Writes the record, unless it is of a later generation (`acknowledged.epoch`), or of the same on another node.
+    async fn save(&self, snapshot: &SessionSnapshot) -> Result<Saved, BusError>;
 
     /// Reads a record.
     async fn load(&self, session: &SessionId) -> Result<Option<SessionSnapshot>, BusError>;

@@ -252,7 +252,13 @@ impl Gateway {
         input: &AttachInput,
         session: Arc<LiveSession>,
     ) -> Result<Found, Refusal> {
-        let request = request(input, parse_cursor(input)?, identity);
+        let cursor = parse_cursor(input)?;
+        if cursor.is_some_and(|cursor| cursor.epoch > session.peek(Session::epoch))
+            && self.went_on_elsewhere(&session).await?
+        {
+            return Ok(Found::JustEnded);
+        }
+        let request = request(input, cursor, identity);
         let now_bus = self.ports.bus.time();
         match session.attach(&request, now_bus) {
             Ok((attached, was_here)) => {
@@ -277,6 +283,16 @@ impl Gateway {
             }
             Err(refusal) => Err(refused(refusal)),
         }
+    }
+
+    /// Whether another node has rebuilt the session since it was here; then it is over here.
+    async fn went_on_elsewhere(self: &Arc<Self>, session: &Arc<LiveSession>) -> Result<bool, Refusal> {
+        let record = self.ports.records.load(session.id()).await.map_err(bus_refusal)?;
+        let later = record.is_some_and(|record| record.acknowledged.epoch > session.peek(Session::epoch));
+        if later {
+            self.supersede(session).await;
+        }
+        Ok(later)
     }
 
     async fn resume_from_record(
@@ -308,7 +324,10 @@ impl Gateway {
             self.bury(&session).await;
             return Err(refusal);
         }
-        self.save_record(&session).await;
+        if !self.save_record(&session).await {
+            // It was attached at another node meanwhile, or deleted.
+            return Ok(Found::JustEnded);
+        }
         self.say_here(&session).await;
         if follows_all || dropped {
             // Dialogs that were joined meanwhile.

@@ -153,7 +153,9 @@ pub(crate) fn event(event: &Value) {
         other => assert!(other.starts_with("x."), "no such event: {event}"),
     }
     let control = ["goaway", "token_expiring"].contains(&kind);
-    if !control {
+    // A gap of the user's own log belongs to no dialog.
+    let of_no_dialog = kind == "gap" && event["feed"] == "user";
+    if !control && !of_no_dialog {
         text(event, "dialog_id");
     }
     if control || ["typing", "presence"].contains(&kind) {

@@ -9,7 +9,7 @@ use hashlink::LinkedHashMap;
 use super::sharded::{SHARDS, Sharded};
 use crate::application::ports::bus::BusError;
 use crate::application::ports::clock::Clock;
-use crate::application::ports::records::SessionRecords;
+use crate::application::ports::records::{Saved, SessionRecords};
 use crate::domain::ids::{SessionId, UserId};
 use crate::domain::time::UnixMillis;
 use crate::session::snapshot::SessionSnapshot;
@@ -87,10 +87,15 @@ impl MemorySessionRecords {
 
 #[async_trait]
 impl SessionRecords for MemorySessionRecords {
-    async fn save(&self, snapshot: &SessionSnapshot) -> Result<(), BusError> {
+    async fn save(&self, snapshot: &SessionSnapshot) -> Result<Saved, BusError> {
         let record = Record { snapshot: snapshot.clone(), saved: self.clock.unix() };
-        self.records.lock(&snapshot.id).save(record, self.config.ttl);
-        Ok(())
+        let mut records = self.records.lock(&snapshot.id);
+        let known = records.by_id.get(&snapshot.id);
+        if known.is_some_and(|known| known.snapshot.acknowledged.epoch > snapshot.acknowledged.epoch) {
+            return Ok(Saved::Superseded);
+        }
+        records.save(record, self.config.ttl);
+        Ok(Saved::Written)
     }
 
     async fn load(&self, session: &SessionId) -> Result<Option<SessionSnapshot>, BusError> {

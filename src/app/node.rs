@@ -1,0 +1,187 @@
+//! A gateway node, as `dev` and `serve` both run it: put together, served, and taken down.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::backplane::Backplane;
+use super::lifecycle::Lifecycle;
+use crate::adapters::inbound::admin::{self, Admin, Check};
+use crate::adapters::inbound::http::edge::Edge;
+use crate::adapters::inbound::listener;
+use crate::adapters::inbound::router;
+use crate::adapters::inbound::wire::events::JsonCodec;
+use crate::adapters::outbound::auth::config::KeyOrigin;
+use crate::adapters::outbound::auth::verifier::JwtVerifier;
+use crate::adapters::outbound::store_grpc::client::GrpcMessageStore;
+use crate::adapters::outbound::store_grpc::config as store_grpc;
+use crate::adapters::outbound::telemetry::metrics::Metrics;
+use crate::application::gateway::{Gateway, Ports};
+use crate::application::ports::clock::Clock;
+use crate::config::settings::Settings;
+
+/// How long connections may take to end once they were sent away.
+const STOP_GRACE: Duration = Duration::from_secs(3);
+/// Most connections of operators: scrapers, load balancers, and a few people.
+const ADMIN_CONNECTIONS_MAX: usize = 256;
+
+/// What a node is built from.
+pub struct Blueprint<'s> {
+    /// The settings.
+    pub settings: &'s Settings,
+    /// The node's name, as `welcome` tells it.
+    pub name: String,
+    /// What it shares with other nodes.
+    pub backplane: Backplane,
+    /// Where the Store is.
+    pub store: store_grpc::Config,
+    /// Where the keys come from.
+    pub keys: KeyOrigin,
+}
+
+/// A node that is put together; its own tasks run.
+pub struct Node {
+    /// What the transports see.
+    pub edge: Arc<Edge>,
+    gateway: Arc<Gateway>,
+    metrics: Arc<Metrics>,
+    checks: Vec<Check>,
+    listener: listener::config::Config,
+    leaving: CancellationToken,
+    life: Lifecycle,
+}
+
+impl Node {
+    /// Puts a node together and starts what it does by itself. It is not ready any more once it is `leaving`.
+    ///
+    /// # Errors
+    /// When keys or Store can't be used as they are configured.
+    pub fn start(
+        blueprint: Blueprint<'_>,
+        leaving: CancellationToken,
+        life: &Lifecycle,
+        clock: &Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let Blueprint { settings, name, backplane, store, keys } = blueprint;
+        let store = Arc::new(GrpcMessageStore::connect_lazy(store, clock.clone())?);
+        let (watched, until) = (store.clone(), life.soft.clone());
+        life.tasks.spawn(async move { watched.watch_health(until).await });
+
+        let mut checks = backplane.checks;
+        let (circuit, draining) = (store.clone(), leaving.clone());
+        checks.push(Check::new("store", move || {
+            circuit.circuit_open().then(|| "the circuit is open: the Store does not answer".to_owned())
+        }));
+        checks.push(Check::new("draining", move || {
+            draining.is_cancelled().then(|| "the node is going away".to_owned())
+        }));
+
+        let metrics = Arc::new(Metrics::new()?);
+        let verifier = JwtVerifier::start(settings.auth_part(keys), clock.clone(), &life.tasks, &life.soft)?;
+        let ports = Ports {
+            store,
+            bus: backplane.bus,
+            codec: Arc::new(JsonCodec),
+            idempotency: backplane.idempotency,
+            presence: backplane.presence,
+            records: backplane.records,
+            throttle: backplane.throttle,
+            auth: Arc::new(verifier),
+            tickets: backplane.tickets,
+            telemetry: metrics.clone(),
+            clock: clock.clone(),
+        };
+        let gateway = Gateway::new(settings.gateway_part(name), ports, life.tasks.clone());
+        life.tasks.spawn(gateway.clone().keep_in_order(life.soft.clone()));
+        let edge = Edge::new(gateway.clone(), settings.edge_part(), life.tasks.clone());
+        let listener = settings.listener_part();
+        Ok(Self { edge, gateway, metrics, checks, listener, leaving, life: life.clone() })
+    }
+
+    /// Serves operators in the background.
+    pub fn serve_admin(&mut self, listener: TcpListener) {
+        let metrics = self.metrics.clone();
+        let admin = Admin {
+            gateway: self.gateway.clone(),
+            checks: std::mem::take(&mut self.checks),
+            metrics: Box::new(move || metrics.to_text().ok()),
+        };
+        let config =
+            listener::config::Config { max_connections: ADMIN_CONNECTIONS_MAX, ..Default::default() };
+        self.spawn_listener(listener, admin::routes(admin), config);
+    }
+
+    /// Serves clients in the background: the protocol, and these routes.
+    pub fn serve(&self, listener: TcpListener, further: Router) {
+        let routes = router::protocol(self.edge.clone()).merge(further);
+        self.spawn_listener(listener, routes, self.listener);
+    }
+
+    fn spawn_listener(&self, listener: TcpListener, routes: Router, config: listener::config::Config) {
+        let (tasks, soft, hard) = (self.life.tasks.clone(), self.life.soft.clone(), self.life.hard.clone());
+        self.life.tasks.spawn(async move {
+            listener::accept::serve(listener, router::finish(routes), config, &tasks, soft, hard).await;
+        });
+    }
+
+    /// Leaves: not ready from now on; after `delay` every reader is sent away, to come back within `spread`; then
+    /// everything ends.
+    pub async fn leave(&self, delay: Duration, spread: Duration) {
+        self.leaving.cancel();
+        tokio::time::sleep(delay).await;
+        self.gateway.send_everybody_away(spread).await;
+        self.life.end(STOP_GRACE).await;
+    }
+}
+
+/// What this machine is called; anything that is no part of a host name is left out.
+#[must_use]
+pub fn host_name() -> String {
+    let told = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .unwrap_or_default();
+    let name: String = told.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).collect();
+    if name.is_empty() { "node".to_owned() } else { name }
+}
+
+/// A name that no other node has, and that tells the machine.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub fn node_name() -> anyhow::Result<String> {
+    let suffix = getrandom::u32().map_err(|error| anyhow::anyhow!("no random numbers: {error}"))?;
+    Ok(format!("{}-{suffix:08x}", host_name()))
+}
+
+/// How other nodes reach this one if nobody says: where it listens; by the machine's name if it listens everywhere.
+#[must_use]
+pub fn advertised(listening: SocketAddr) -> String {
+    if listening.ip().is_unspecified() {
+        format!("http://{}:{}", host_name(), listening.port())
+    } else {
+        format!("http://{listening}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_advertised_where_it_listens_or_by_its_machines_name() {
+        let at = |address: &str| advertised(address.parse().unwrap());
+        assert_eq!(at("10.0.0.7:8080"), "http://10.0.0.7:8080");
+        assert_eq!(at("[::1]:8080"), "http://[::1]:8080");
+        assert_eq!(at("0.0.0.0:8080"), format!("http://{}:8080", host_name()));
+        assert_eq!(at("[::]:8080"), format!("http://{}:8080", host_name()));
+    }
+
+    #[test]
+    fn two_nodes_of_one_machine_have_two_names() {
+        assert_ne!(node_name().unwrap(), node_name().unwrap());
+    }
+}

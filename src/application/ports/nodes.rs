@@ -1,0 +1,31 @@
+//! Which nodes there are, and which of them holds a session.
+
+use async_trait::async_trait;
+
+use super::bus::BusError;
+use crate::domain::ids::SessionId;
+
+/// Who holds a session, as far as is written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The node's name.
+    pub node: String,
+    /// The session's generation there: a later one has taken the session over.
+    pub generation: u32,
+    /// Where the node is reached (`scheme://host:port`); `None` when it has not been heard of for a while.
+    pub address: Option<String>,
+}
+
+/// What nodes know of each other.
+#[async_trait]
+pub trait NodeDirectory: Send + Sync {
+    /// Where a living node is reached: `scheme://host:port`.
+    async fn address(&self, node: &str) -> Result<Option<String>, BusError>;
+
+    /// Who holds a session that has a record.
+    async fn owner(&self, session: &SessionId) -> Result<Option<Owner>, BusError>;
+
+    /// Makes this node the owner of a session that has a record, in this generation. False when there is no record,
+    /// or when the session is (or was) somewhere else in this generation or a later one: then it is not this node's.
+    async fn claim(&self, session: &SessionId, generation: u32) -> Result<bool, BusError>;
+}

@@ -1,0 +1,106 @@
+//! Redis, the Store, and two nodes.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use super::client::Place;
+use super::names::unique;
+use super::program::{Program, edgeway};
+use super::runner::eventually;
+use super::server::{Server, addresses};
+use super::stage::Stage;
+use super::user::User;
+use crate::redis_server::RedisServer;
+
+const ISSUER: &str = "two-nodes";
+
+/// What a test plays on. Dropped in this order: nodes first.
+pub(crate) struct Nodes {
+    /// The first node.
+    pub(crate) a: Stage,
+    /// The second node.
+    pub(crate) b: Stage,
+    _store: Program,
+    pub(crate) redis: RedisServer,
+    directory: TempDir,
+}
+
+impl Nodes {
+    /// Both nodes, ready.
+    pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// Both nodes with these settings.
+    pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
+        let redis = RedisServer::start();
+        let directory = tempfile::tempdir().unwrap();
+        let bus = format!("redis://127.0.0.1:{}", redis.port());
+        let database = format!("sqlite:{}", directory.path().join("store.db").display());
+        let mut command = edgeway();
+        command.args(["store", "--open", "--listen", "127.0.0.1:0", "--db", &database, "--bus", &bus]);
+        let store = Program::start(command, &directory.path().join("store.log"));
+        let store_address = addresses(store.first_line())[0];
+        // Makes the key and its JWK set.
+        token(&directory, "nobody");
+
+        let mut config = String::new();
+        let jwks = directory.path().join("jwks.json");
+        let jwks = jwks.display();
+        for line in [
+            "listen: \"127.0.0.1:0\"",
+            "admin_listen: \"127.0.0.1:0\"",
+            &format!("auth: {{ jwks_file: \"{jwks}\", issuer: {ISSUER}, audience: {ISSUER} }}"),
+            &format!("store: {{ endpoint: \"http://{store_address}\" }}"),
+            &format!("bus: {{ url: \"{bus}\" }}"),
+            "limits: { commands_per_second: 100000, sends_per_second: 100000 }",
+            "drain: { delay: 0s, spread: 0s }",
+            "telemetry: { log: text, level: \"info,edgeway=debug\" }",
+        ] {
+            writeln!(config, "{line}").unwrap();
+        }
+        let path = directory.path().join("config.yaml");
+        fs::write(&path, config).unwrap();
+        let node = |name: &str| {
+            Stage::new(Server::start(&path, &directory.path().join(format!("{name}.log")), settings))
+        };
+        let nodes = Self { a: node("a"), b: node("b"), _store: store, redis, directory };
+        for node in [&nodes.a, &nodes.b] {
+            eventually("the node to be ready", || async {
+                (node.admin("/readyz").await.0 == 200).then_some(())
+            })
+            .await;
+        }
+        nodes
+    }
+
+    /// A new user at the first node.
+    pub(crate) fn user(&self, base: &str) -> User {
+        let id = unique(base);
+        let token = token(&self.directory, &id);
+        User::new(self.a.clone(), id, token)
+    }
+
+    /// A new user at the second node.
+    pub(crate) fn user_at_b(&self, base: &str) -> User {
+        self.b.user(&self.user(base))
+    }
+
+    /// The same place in a session, at the second node.
+    pub(crate) fn at_b(&self, place: Place) -> Place {
+        Place { user: self.b.user(&place.user), ..place }
+    }
+}
+
+fn token(directory: &TempDir, user: &str) -> String {
+    let file = |name: &str| -> PathBuf { directory.path().join(name) };
+    let mut command = edgeway();
+    command.args(["token", "--user", user, "--issuer", ISSUER, "--audience", ISSUER]);
+    command.arg("--key-file").arg(file("key.pem")).arg("--jwks-file").arg(file("jwks.json"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}

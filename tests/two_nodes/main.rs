@@ -1,0 +1,33 @@
+//! Two gateway nodes as they run in production: real processes of `edgeway serve` and `edgeway store`, with a Redis of
+//! their own in between, that are killed, cut off and moved between.
+//!
+//! The clients are those of the transport suite. Every test has its own Redis, Store and nodes, so that it may break
+//! them.
+
+/// Generates one test for each named `async fn()` of the surrounding module.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        mod tests {
+            $(#[test] fn $name() {
+                crate::harness::run(super::$name);
+            })*
+        }
+    };
+}
+
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod faults;
+// What the clients can do beyond this is what the transport suite uses.
+#[cfg(test)]
+#[allow(dead_code)]
+mod harness;
+#[cfg(test)]
+mod moves;
+#[cfg(test)]
+#[allow(dead_code)]
+#[path = "../support/redis_server.rs"]
+mod redis_server;
+#[cfg(test)]
+mod together;

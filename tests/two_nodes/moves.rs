@@ -1,0 +1,122 @@
+//! Sessions that move from one node to the other.
+
+use serde_json::{Value, json};
+
+use crate::harness::client::numbered;
+use crate::harness::nodes::Nodes;
+use crate::harness::runner::eventually;
+use crate::harness::seen::Seen;
+use crate::harness::transport::Transport;
+
+tests! {
+    a_session_that_moves_loses_nothing_and_repeats_nothing_that_an_offset_tells,
+    a_session_survives_the_sudden_death_of_its_node,
+    a_node_that_is_asked_to_stop_sends_its_sessions_to_the_other,
+    a_copy_that_was_left_behind_ends_and_takes_nothing_with_it,
+    a_session_that_was_deleted_at_one_node_is_gone_at_the_other,
+}
+
+async fn a_session_that_moves_loses_nothing_and_repeats_nothing_that_an_offset_tells() {
+    const EACH: usize = 40;
+    let nodes = Nodes::start().await;
+    let mut writer = nodes.user_at_b("bob").attach_to(Transport::Ws, &["tea"]).await;
+    let mut reader = nodes.user("alice").attach_to(Transport::Ws, &["tea"]).await;
+    let mut seen = Seen::default();
+    let texts = numbered("m", 6 * EACH);
+    for (round, some) in texts.chunks(EACH).enumerate() {
+        writer.say_all("tea", some).await;
+        // Cut with half of them unread, and in flight.
+        seen.listen(&mut reader, round * EACH + EACH / 2).await;
+        let place = reader.cut();
+        let to = if round % 2 == 0 { &nodes.b } else { &nodes.a };
+        let user = to.user(&place.user);
+        let on = Transport::ALL[round % Transport::ALL.len()];
+        reader = user.attach_with(on, place.again()).await;
+        assert_eq!(reader.resume(), "rebuilt", "{reader}");
+        seen.listen(&mut reader, (round + 1) * EACH).await;
+    }
+    assert_eq!(seen.texts, texts);
+}
+
+async fn a_session_survives_the_sudden_death_of_its_node() {
+    const COUNT: usize = 300;
+    let nodes = Nodes::start().await;
+    let mut writer = nodes.user_at_b("bob").attach_to(Transport::Ws, &["tea"]).await;
+    let mut reader = nodes.user("alice").attach_to(Transport::Ws, &["tea"]).await;
+    let texts = numbered("m", COUNT);
+    let mut seen = Seen::default();
+    let sending = async {
+        for some in texts.chunks(5) {
+            writer.say_all("tea", some).await;
+        }
+    };
+    let receiving = async {
+        seen.listen(&mut reader, COUNT / 3).await;
+        nodes.a.server().program().kill();
+        let place = nodes.at_b(reader.place());
+        let mut reader = place.attach(Transport::Ws).await;
+        assert_eq!(reader.resume(), "rebuilt", "{reader}");
+        seen.listen(&mut reader, COUNT).await;
+    };
+    tokio::join!(sending, receiving);
+    assert_eq!(seen.texts, texts);
+}
+
+async fn a_node_that_is_asked_to_stop_sends_its_sessions_to_the_other() {
+    let nodes = Nodes::start().await;
+    let mut writer = nodes.user_at_b("bob").attach_to(Transport::Ws, &["tea"]).await;
+    let mut reader = nodes.user("alice").attach_to(Transport::Ws, &["tea"]).await;
+    writer.say_all("tea", &numbered("before", 10)).await;
+    reader.texts(10).await;
+    let place = nodes.at_b(reader.place());
+    nodes.a.server().program().terminate();
+    let ended = reader.ended().await;
+    assert_eq!((ended.goaway_reason(), ended.close), ("draining", Some(4200)), "{ended:?}");
+    let exit = eventually("the node to end", || async { nodes.a.server().program().ended() }).await;
+    assert!(exit.success(), "{exit}");
+    writer.say("tea", "after").await;
+    let mut reader = place.attach(Transport::Sse).await;
+    assert_eq!(reader.resume(), "rebuilt", "{reader}");
+    // Its record was written when it left: what was delivered is known exactly.
+    reader.next_message_is("after").await;
+}
+
+async fn a_copy_that_was_left_behind_ends_and_takes_nothing_with_it() {
+    let nodes = Nodes::with(&[("EDGEWAY__SESSION__PRESENCE_GRACE", "1s")]).await;
+    let with_presence = json!({ "type": "subscribe", "dialogs": ["tea"], "presence": true });
+    let mut watcher = nodes.user_at_b("carol").attach(Transport::Ws).await;
+    watcher.ok(with_presence.clone()).await;
+    let mut reader = nodes.user("alice").attach(Transport::Ws).await;
+    reader.ok(with_presence).await;
+    watcher.event_of("presence").await;
+    // The older line is still open: a client that lost its network does not close it.
+    let mut moved = nodes.at_b(reader.place()).attach(Transport::Ws).await;
+    assert_eq!(moved.resume(), "rebuilt", "{moved}");
+    // The next thing that would be written down shows that the session is elsewhere.
+    let _ = reader.fire(&json!({ "type": "subscribe", "ref": "late", "dialogs": ["soup"] })).await;
+    let ended = reader.ended().await;
+    assert_eq!((ended.goaway_reason(), ended.close), ("superseded", Some(4009)), "{ended:?}");
+    eventually("the copy to be gone", || async {
+        let (_, census) = nodes.a.admin("/debug/sessions").await;
+        let census: Value = serde_json::from_str(&census).unwrap();
+        (census["ws"] == 0 && census["detached"] == 0).then_some(())
+    })
+    .await;
+    // Neither the record nor the presence went with it.
+    watcher.say("tea", "still here?").await;
+    watcher.nothing_of("presence", "still here?").await;
+    moved.next_message_is("still here?").await;
+    let again = moved.cut().attach(Transport::Poll).await;
+    assert_eq!(again.resume(), "resumed", "{again}");
+}
+
+async fn a_session_that_was_deleted_at_one_node_is_gone_at_the_other() {
+    let nodes = Nodes::start().await;
+    let reader = nodes.user("alice").attach_to(Transport::Ws, &["tea"]).await;
+    let place = reader.place();
+    let answer = place.user.delete(&place.session).await;
+    assert_eq!(answer.status, 204, "{}", answer.body);
+    let elsewhere = nodes.at_b(place);
+    let refused = elsewhere.user.try_attach(Transport::Poll, elsewhere.again()).await.unwrap_err();
+    refused.assert_refused("session_gone");
+}
