@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use edgeway::domain::event::{Event, EventKind, LogPosition, Logged, MembershipChange};
 use edgeway::domain::ids::{DialogId, FeedKey, SessionId, UserId};
+use edgeway::domain::presence::TypingState;
 use edgeway::domain::time::{Tick, UnixMillis};
 use edgeway::session::cursor::Cursor;
 use edgeway::session::intake::{CaughtUp, Progress};
@@ -139,6 +140,11 @@ pub(crate) fn messages(feed: &FeedKey, offsets: std::ops::RangeInclusive<u64>) -
 pub(crate) fn membership(feed: &FeedKey, offset: u64, name: &str, change: MembershipChange) -> Arc<Event> {
     let kind = EventKind::Membership { dialog: dialog(name), user: user("alice"), change };
     logged(feed, offset, kind, 10)
+}
+
+pub(crate) fn typing(feed: &FeedKey, who: &str, state: TypingState) -> Arc<Event> {
+    let kind = EventKind::Typing { user: user(who), state };
+    Arc::new(Event { feed: feed.clone(), logged: None, kind, body: Bytes::from_static(b"typing") })
 }
 
 pub(crate) fn push_all(session: &mut Session, events: &[Arc<Event>]) {

@@ -4,12 +4,18 @@
 //!
 //! A failure names its seed: `EDGEWAY_SIM_SEED=<seed> cargo test --test simulation` runs it alone and prints its steps.
 
+#[cfg(test)]
 mod bus;
+#[cfg(test)]
 mod client;
+#[cfg(test)]
 mod node;
+#[cfg(test)]
 mod rng;
+#[cfg(test)]
 mod world;
 
+#[cfg(test)]
 use world::World;
 
 const SEEDS: u64 = 3000;
