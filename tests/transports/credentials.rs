@@ -13,6 +13,7 @@ on_every_transport! {
     a_ticket_attaches_once,
     a_ticket_that_was_never_given_is_unauthorized,
     a_refresh_takes_a_token_of_the_same_subject_only,
+    a_refresh_takes_no_token_that_may_not_read,
 }
 
 once! {
@@ -72,6 +73,17 @@ async fn a_refresh_takes_a_token_of_the_same_subject_only(on: Transport) {
     let reply = client.ok(json!({ "type": "refresh", "token": fresh })).await;
     check::time(&reply, "token_expires_at");
     client.refused(json!({ "type": "refresh", "token": mallory.token() }), "forbidden").await;
+}
+
+async fn a_refresh_takes_no_token_that_may_not_read(on: Transport) {
+    let stage = Stage::shared();
+    let alice = stage.user("alice").await;
+    let mut client = alice.attach(on).await;
+    let asked = json!({ "user_id": alice.id(), "scope": "messages:write" });
+    let response = stage.http().post(stage.url("/dev/token")).body(asked.to_string()).send().await;
+    let body = response.expect("an answer").text().await.expect("a body");
+    let issued: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    client.refused(json!({ "type": "refresh", "token": issued["token"] }), "forbidden").await;
 }
 
 async fn without_credentials_every_path_is_unauthorized() {

@@ -17,6 +17,8 @@ on_every_transport! {
     what_is_ephemeral_is_never_replayed,
     presence_is_listed_and_told,
     presence_is_only_for_those_who_ask,
+    who_asks_for_presence_no_more_is_seen_no_more,
+    a_stop_does_not_let_the_next_start_through,
 }
 
 fn typing(dialog: &str, state: &str) -> Value {
@@ -161,6 +163,36 @@ async fn presence_is_listed_and_told(on: Transport) {
     hears_presence(&mut watcher, &bob, "offline").await;
     let reply = watcher.ok(json!({ "type": "presence", "dialog_id": dialog })).await;
     assert_eq!(states(check::list(&reply, "users")), expected(&[(&alice, "online")]), "{reply}");
+}
+
+async fn a_stop_does_not_let_the_next_start_through(on: Transport) {
+    let stage = Stage::shared();
+    let (alice, bob) = (stage.user("alice").await, stage.user("bob").await);
+    let dialog = unique("d");
+    let mut watcher = alice.attach_to(Transport::Ws, &[&dialog]).await;
+    let mut typist = bob.attach_to(on, &[&dialog]).await;
+    let began = tokio::time::Instant::now();
+    for state in ["started", "stopped", "started", "stopped", "started", "stopped"] {
+        typist.ok(json!({ "type": "typing", "dialog_id": dialog, "state": state })).await;
+    }
+    let allowed = 1 + began.elapsed().as_secs() / 3;
+    typist.say(&dialog, "marker").await;
+    let events = watcher.events_until("marker").await;
+    let started = events.iter().filter(|e| e["type"] == "typing" && e["state"] == "started").count() as u64;
+    assert!(started <= allowed, "{started} in {:?}: {events:?}", began.elapsed());
+}
+
+async fn who_asks_for_presence_no_more_is_seen_no_more(on: Transport) {
+    let stage = Stage::shared();
+    let (alice, bob) = (stage.user("alice").await, stage.user("bob").await);
+    let dialog = unique("d");
+    let mut watcher = alice.attach(Transport::Ws).await;
+    watcher.ok(with_presence(&dialog)).await;
+    let mut shy = bob.attach(on).await;
+    shy.ok(with_presence(&dialog)).await;
+    hears_presence(&mut watcher, &bob, "online").await;
+    shy.ok(json!({ "type": "subscribe", "dialogs": [dialog] })).await;
+    hears_presence(&mut watcher, &bob, "offline").await;
 }
 
 async fn presence_is_only_for_those_who_ask(on: Transport) {

@@ -19,6 +19,8 @@ once! {
     a_foreign_origin_is_forbidden_on_every_path,
     an_unknown_path_is_not_found,
     a_wrong_method_is_told_which_is_right,
+    a_head_attaches_nobody,
+    an_unknown_path_is_not_found_by_any_method,
     a_head_above_16_kib_is_refused,
     a_request_without_host_is_refused,
     a_body_with_two_framings_is_refused,
@@ -32,6 +34,28 @@ const FOREIGN: [&str; 6] = [
     "http://127.0.0.1:1",
     "http://127.0.0.1:1@evil.example",
 ];
+
+async fn a_head_attaches_nobody() {
+    let alice = Stage::shared().user("alice").await;
+    let mut client = alice.attach(Transport::Ws).await;
+    let attach = Attach::new().session(client.session());
+    for path in ["/v1/sse", "/v1/poll"] {
+        let response = alice.ask(Method::HEAD, path, &attach, "answer to a HEAD").await;
+        assert_eq!(response.status(), 405, "{path}");
+        assert_eq!(response.headers()["allow"], "GET", "{path}");
+    }
+    client.ok(json!({ "type": "ping" })).await;
+}
+
+async fn an_unknown_path_is_not_found_by_any_method() {
+    let alice = Stage::shared().user("alice").await;
+    for method in [Method::GET, Method::POST, Method::DELETE] {
+        for path in ["/nope", "/v1/nope"] {
+            let response = alice.ask(method.clone(), path, &Attach::new(), "answer").await;
+            assert_eq!(response.status(), 404, "{method} {path}");
+        }
+    }
+}
 
 async fn a_foreign_origin_is_forbidden(on: Transport) {
     let alice = Stage::shared().user("alice").await;
