@@ -30,8 +30,8 @@ pub fn protocol(edge: Arc<Edge>) -> Router {
     let v1 = Router::new()
         // Any method: over HTTP/2 it is CONNECT (RFC 8441 §4), and what is wrong with it is told by the handshake.
         .route("/ws", any(open_websocket))
-        .route("/sse", get(stream_events).head(only_get))
-        .route("/poll", get(poll).head(only_get))
+        .route("/sse", get(stream_events).head(only_get).fallback(only_get))
+        .route("/poll", get(poll).head(only_get).fallback(only_get))
         .route("/commands", post(post_commands))
         .route("/tickets", post(issue_ticket))
         .route("/sessions/{session}", delete(delete_session))
@@ -68,7 +68,7 @@ async fn not_found() -> Rejection {
     Rejection::of_http(StatusCode::NOT_FOUND, "there is nothing at this path")
 }
 
-/// A HEAD would attach like the GET it asks about, and take the session from its reader.
+/// Anything but GET: a HEAD would attach like the GET it asks about, and take the session from its reader.
 async fn only_get() -> impl IntoResponse {
     ([(ALLOW, "GET")], method_not_allowed().await)
 }

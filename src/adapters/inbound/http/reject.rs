@@ -1,5 +1,7 @@
 //! Refusals as HTTP answers.
 
+use std::time::Duration;
+
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -43,9 +45,7 @@ impl IntoResponse for Rejection {
         let mut response = (self.status, json(error_json(&self.refusal, None))).into_response();
         let headers = response.headers_mut();
         if matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            let after =
-                self.refusal.retry_after.map_or(RETRY_AFTER_DEFAULT_SECS, |after| after.as_secs().max(1));
-            headers.insert(RETRY_AFTER, after.into());
+            headers.insert(RETRY_AFTER, retry_after_secs(self.refusal.retry_after).into());
         }
         if self.status == StatusCode::UNAUTHORIZED {
             // RFC 9110 §15.5.2 wants a challenge.
@@ -55,7 +55,24 @@ impl IntoResponse for Rejection {
     }
 }
 
+/// Whole seconds (RFC 9110 §10.2.3), rounded up: who comes back by them does not come too early.
+fn retry_after_secs(after: Option<Duration>) -> u64 {
+    after.map_or(RETRY_AFTER_DEFAULT_SECS, |after| after.as_millis().div_ceil(1000) as u64).max(1)
+}
+
 /// A JSON answer that nobody may keep.
 pub fn json(body: Vec<u8>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_never_earlier_than_what_the_body_says() {
+        let secs = |millis| retry_after_secs(Some(Duration::from_millis(millis)));
+        assert_eq!([secs(0), secs(1), secs(1000), secs(1001), secs(1900)], [1, 1, 1, 2, 2]);
+        assert_eq!(retry_after_secs(None), RETRY_AFTER_DEFAULT_SECS);
+    }
 }
