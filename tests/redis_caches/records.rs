@@ -93,6 +93,15 @@ async fn only_its_user_ends_a_session(records: &dyn SessionRecords) {
     records.remove(&session("never"), &user("a:b")).await.unwrap();
 }
 
+async fn a_user_who_was_forgotten_has_no_record_from_before(records: &dyn SessionRecords) {
+    records.save(&snapshot("s", 1, 1)).await.unwrap();
+    records.forget_user(&user("b")).await.unwrap();
+    assert!(records.load(&session("s")).await.unwrap().is_some(), "somebody else's");
+    records.forget_user(&user("a:b")).await.unwrap();
+    assert_eq!(records.load(&session("s")).await, Ok(None));
+    records.forget_user(&user("a:b")).await.unwrap();
+}
+
 #[tokio::test]
 async fn records_in_redis_and_in_memory_keep_the_same_promises() {
     for n in 0..2 {
@@ -105,6 +114,8 @@ async fn records_in_redis_and_in_memory_keep_the_same_promises() {
         an_earlier_generation_is_not_saved(&*fresh()).await;
         redis.expire(&redis.commands.keys().session(&session("s"))).await;
         only_its_user_ends_a_session(&*fresh()).await;
+        redis.expire(&redis.commands.keys().session(&session("s"))).await;
+        a_user_who_was_forgotten_has_no_record_from_before(&*fresh()).await;
     }
 }
 

@@ -61,6 +61,9 @@ pub trait EventCodec: Send + Sync {
     /// A `presence` event, for the bus.
     fn presence(&self, dialog: &DialogId, presence: &Presence) -> Bytes;
 
+    /// A `kick`, for the user's own feed.
+    fn kick(&self, user: &UserId, reason: &str) -> Bytes;
+
     /// The body of a `gap` event, for one session.
     fn gap(&self, feed: &FeedKey, epoch: &LogEpoch, gap: &Gap, messages_restored: bool) -> Bytes;
 

@@ -24,6 +24,9 @@ pub trait SessionRecords: Send + Sync {
     /// Reads a record.
     async fn load(&self, session: &SessionId) -> Result<Option<SessionSnapshot>, BusError>;
 
+    /// Ends all sessions of a user that are written down by now, for good.
+    async fn forget_user(&self, user: &UserId) -> Result<(), BusError>;
+
     /// Ends a session for good.
     async fn remove(&self, session: &SessionId, user: &UserId) -> Result<(), BusError>;
 }

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod history;
+pub mod kick;
 pub mod presence;
 pub mod read_upto;
 pub mod refresh;

@@ -161,6 +161,16 @@ impl EventCodec for JsonCodec {
         .into()
     }
 
+    fn kick(&self, user: &UserId, reason: &str) -> Bytes {
+        #[derive(Serialize)]
+        struct Kick<'a> {
+            r#type: &'static str,
+            user_id: &'a str,
+            reason: &'a str,
+        }
+        to_json(&Kick { r#type: "kick", user_id: user.as_str(), reason }).into()
+    }
+
     fn gap(&self, feed: &FeedKey, epoch: &LogEpoch, gap: &Gap, messages_restored: bool) -> Bytes {
         #[derive(Serialize)]
         struct GapEvent<'a> {
@@ -425,5 +435,7 @@ mod tests {
         let kick = Bytes::from_static(br#"{"type":"kick","user_id":"ann","reason":"x"}"#);
         assert_eq!(JsonCodec.decode_ephemeral(&user(), &kick).unwrap().kind, EventKind::Kick);
         assert!(JsonCodec.decode_ephemeral(&dialog(), &kick).is_err());
+        let kick = JsonCodec.kick(&UserId::parse("ann").unwrap(), "said \"no\"");
+        assert_eq!(JsonCodec.decode_ephemeral(&user(), &kick).unwrap().kind, EventKind::Kick);
     }
 }

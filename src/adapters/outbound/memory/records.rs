@@ -109,6 +109,17 @@ impl SessionRecords for MemorySessionRecords {
         Ok(Some(record.snapshot.clone()))
     }
 
+    async fn forget_user(&self, user: &UserId) -> Result<(), BusError> {
+        for mut records in self.records.each() {
+            let of_user = records.by_id.iter().filter(|(_, record)| record.snapshot.user_id == *user);
+            let ids: Vec<SessionId> = of_user.map(|(id, _)| id.clone()).collect();
+            for id in ids {
+                records.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
     async fn remove(&self, session: &SessionId, user: &UserId) -> Result<(), BusError> {
         let mut records = self.records.lock(session);
         if records.by_id.get(session).is_some_and(|record| record.snapshot.user_id == *user) {

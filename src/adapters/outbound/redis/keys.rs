@@ -76,6 +76,12 @@ impl Keys {
         format!("{}:{{u:{user}}}:sessions", self.prefix)
     }
 
+    /// String: until when (Unix milliseconds) records of the user's sessions are good for nothing.
+    #[must_use]
+    pub fn forgotten(&self, user: &UserId) -> String {
+        format!("{}:{{u:{user}}}:forgotten", self.prefix)
+    }
+
     /// Hash: what a session is rebuilt from.
     #[must_use]
     pub fn session(&self, session: &SessionId) -> String {

@@ -17,6 +17,9 @@ use crate::session::snapshot::SessionSnapshot;
 /// How long it is remembered that a session has ended, so that no node writes its record again.
 pub const ENDED_TTL: Duration = Duration::from_secs(3600);
 
+/// Unix milliseconds of the server at the last save; written by the script.
+const SAVED_AT: &str = "saved_at";
+
 /// How long records live, and who writes them.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -32,6 +35,7 @@ pub struct RedisSessionRecords {
     commands: RedisCommands,
     save: Script,
     remove: Script,
+    forget_user: Script,
 }
 
 impl RedisSessionRecords {
@@ -43,7 +47,18 @@ impl RedisSessionRecords {
             commands,
             save: Script::new(include_str!("session_save.lua")),
             remove: Script::new(include_str!("session_remove.lua")),
+            forget_user: Script::new(include_str!("session_forget_user.lua")),
         }
+    }
+}
+
+impl RedisSessionRecords {
+    /// Whether all sessions of the user were ended after this record was saved.
+    async fn is_forgotten(&self, user: &UserId, fields: &HashMap<String, String>) -> Result<bool, BusError> {
+        let key = self.commands.keys().forgotten(user);
+        let forgotten_at: Option<u64> = self.commands.query(redis::cmd("GET").arg(key)).await?;
+        let saved_at: Option<u64> = fields.get(SAVED_AT).and_then(|millis| millis.parse().ok());
+        Ok(forgotten_at.is_some_and(|forgotten_at| saved_at.is_none_or(|saved_at| saved_at <= forgotten_at)))
     }
 }
 
@@ -72,7 +87,16 @@ impl SessionRecords for RedisSessionRecords {
         if record.is_none() && !fields.is_empty() && !fields.contains_key("ended") {
             tracing::warn!("a session record is not readable: the session is lost");
         }
-        Ok(record)
+        match record {
+            Some(record) if self.is_forgotten(&record.user_id, &fields).await? => Ok(None),
+            record => Ok(record),
+        }
+    }
+
+    async fn forget_user(&self, user: &UserId) -> Result<(), BusError> {
+        // As long as there may be a record from before.
+        let call = self.forget_user.call().key(self.commands.keys().forgotten(user));
+        self.commands.script(&call.arg(whole_millis(self.config.ttl))).await
     }
 
     async fn remove(&self, session: &SessionId, user: &UserId) -> Result<(), BusError> {

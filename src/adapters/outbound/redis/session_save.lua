@@ -10,6 +10,8 @@ if stored[1] then
 end
 -- Fields that the session no longer has must not stay.
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'node', ARGV[2], unpack(ARGV, 4))
+local now = redis.call('TIME')
+local millis = string.format('%d', now[1] * 1000 + math.floor(now[2] / 1000))
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'node', ARGV[2], 'saved_at', millis, unpack(ARGV, 4))
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
