@@ -66,7 +66,7 @@ pub async fn run(settings: Settings, database: Database) -> anyhow::Result<()> {
         Err(error) => tracing::warn!(%error, "no admin listener"),
     }
     let edge = node.edge.clone();
-    node.serve(listener, dev_routes::routes(edge, issuer, dialogs).merge(demo::routes()));
+    node.serve(listener, dev_routes::routes(edge, issuer, dialogs).merge(demo::routes()), None);
     announce(address)?;
 
     signals.next().await;

@@ -1,6 +1,7 @@
 //! The program: puts the parts together, runs them, and takes them down.
 
 pub mod backplane;
+pub mod certificate;
 pub mod cli;
 pub mod demo;
 pub mod dev;

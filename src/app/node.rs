@@ -13,6 +13,7 @@ use super::lifecycle::Lifecycle;
 use crate::adapters::inbound::admin::{self, Admin, Check};
 use crate::adapters::inbound::http::edge::Edge;
 use crate::adapters::inbound::listener;
+use crate::adapters::inbound::listener::tls::ServerTls;
 use crate::adapters::inbound::router;
 use crate::adapters::inbound::wire::events::JsonCodec;
 use crate::adapters::outbound::auth::config::KeyOrigin;
@@ -112,19 +113,25 @@ impl Node {
         };
         let config =
             listener::config::Config { max_connections: ADMIN_CONNECTIONS_MAX, ..Default::default() };
-        self.spawn_listener(listener, admin::routes(admin), config);
+        self.spawn_listener(listener, admin::routes(admin), config, None);
     }
 
     /// Serves clients in the background: the protocol, and these routes.
-    pub fn serve(&self, listener: TcpListener, further: Router) {
+    pub fn serve(&self, listener: TcpListener, further: Router, tls: Option<ServerTls>) {
         let routes = router::protocol(self.edge.clone()).merge(further);
-        self.spawn_listener(listener, routes, self.listener);
+        self.spawn_listener(listener, routes, self.listener, tls);
     }
 
-    fn spawn_listener(&self, listener: TcpListener, routes: Router, config: listener::config::Config) {
+    fn spawn_listener(
+        &self,
+        listener: TcpListener,
+        routes: Router,
+        config: listener::config::Config,
+        tls: Option<ServerTls>,
+    ) {
         let (tasks, soft, hard) = (self.life.tasks.clone(), self.life.soft.clone(), self.life.hard.clone());
         self.life.tasks.spawn(async move {
-            listener::accept::serve(listener, router::finish(routes), config, &tasks, soft, hard).await;
+            listener::accept::serve(listener, router::finish(routes), config, tls, &tasks, soft, hard).await;
         });
     }
 
@@ -159,11 +166,12 @@ pub fn node_name() -> anyhow::Result<String> {
 
 /// How other nodes reach this one if nobody says: where it listens; by the machine's name if it listens everywhere.
 #[must_use]
-pub fn advertised(listening: SocketAddr) -> String {
+pub fn advertised(listening: SocketAddr, encrypted: bool) -> String {
+    let scheme = if encrypted { "https" } else { "http" };
     if listening.ip().is_unspecified() {
-        format!("http://{}:{}", host_name(), listening.port())
+        format!("{scheme}://{}:{}", host_name(), listening.port())
     } else {
-        format!("http://{listening}")
+        format!("{scheme}://{listening}")
     }
 }
 
@@ -173,11 +181,12 @@ mod tests {
 
     #[test]
     fn a_node_is_advertised_where_it_listens_or_by_its_machines_name() {
-        let at = |address: &str| advertised(address.parse().unwrap());
+        let at = |address: &str| advertised(address.parse().unwrap(), false);
         assert_eq!(at("10.0.0.7:8080"), "http://10.0.0.7:8080");
         assert_eq!(at("[::1]:8080"), "http://[::1]:8080");
         assert_eq!(at("0.0.0.0:8080"), format!("http://{}:8080", host_name()));
         assert_eq!(at("[::]:8080"), format!("http://{}:8080", host_name()));
+        assert_eq!(advertised("10.0.0.7:8443".parse().unwrap(), true), "https://10.0.0.7:8443");
     }
 
     #[test]

@@ -11,10 +11,12 @@ use axum::Router;
 use tokio_util::sync::CancellationToken;
 
 use super::backplane::{Backplane, Presentation};
+use super::certificate;
 use super::lifecycle::{Lifecycle, StopSignals};
 use super::logging;
 use super::node::{self, Blueprint, Node};
 use crate::adapters::inbound::listener;
+use crate::adapters::inbound::listener::tls::ServerTls;
 use crate::adapters::outbound::clock::SystemClock;
 use crate::adapters::outbound::memory::bus::{self, MemoryBus};
 use crate::adapters::outbound::redis::commands;
@@ -30,10 +32,6 @@ const LINKS_GRACE: Duration = Duration::from_secs(1);
 /// # Errors
 /// When something can't be started: a port in use, a key file that can't be read.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        settings.tls.is_none(),
-        "tls: this version serves no TLS itself: leave it out, and end TLS in front of the gateway"
-    );
     logging::start(&settings.telemetry)?;
     let mut signals = StopSignals::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
@@ -41,11 +39,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (life, links) = (Lifecycle::default(), Lifecycle::default());
     let leaving = CancellationToken::new();
 
+    let tls = settings.tls_part().map(ServerTls::load).transpose().context("tls")?;
     let listener = listener::bind::bind(settings.listen)?;
     let admin_listener = listener::bind::bind(settings.admin_listen).context("admin_listen")?;
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let name = node::node_name()?;
-    let advertised = settings.advertise.clone().unwrap_or_else(|| node::advertised(address));
+    let advertised = settings.advertise.clone().unwrap_or_else(|| node::advertised(address, tls.is_some()));
 
     let backplane = match &settings.bus {
         Bus::Redis { url, prefix } => {
@@ -69,8 +68,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let blueprint = Blueprint { settings: &settings, name: name.clone(), backplane, store, keys };
     let mut node = Node::start(blueprint, leaving, &life, &clock)?;
     node.serve_admin(admin_listener);
-    node.serve(listener, Router::new());
-    announce(&name, address, &advertised, admin_address)?;
+    if let Some(tls) = &tls {
+        let (tls, soft) = (tls.clone(), life.soft.clone());
+        let asked = certificate::reload_signal()?;
+        life.tasks.spawn(async move { certificate::keep_current(tls, asked, soft).await });
+    }
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    node.serve(listener, Router::new(), tls);
+    announce(&name, &format!("{scheme}://{address}/"), &advertised, admin_address)?;
 
     signals.next().await;
     tracing::info!("asked to stop");
@@ -99,12 +104,9 @@ fn text_of(path: &Path, key: &str) -> anyhow::Result<String> {
 }
 
 /// The one line on standard output that people (and programs) wait for.
-fn announce(name: &str, address: SocketAddr, advertised: &str, admin: SocketAddr) -> anyhow::Result<()> {
+fn announce(name: &str, url: &str, advertised: &str, admin: SocketAddr) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(
-        out,
-        "Edgeway is at http://{address}/ (node {name}, advertised as {advertised}; admin at http://{admin}/)"
-    )?;
+    writeln!(out, "Edgeway is at {url} (node {name}, advertised as {advertised}; admin at http://{admin}/)")?;
     out.flush()?;
     Ok(())
 }

@@ -79,6 +79,15 @@ impl Settings {
         }
     }
 
+    /// The certificate for clients, if there is one.
+    #[must_use]
+    pub fn tls_part(&self) -> Option<listener::tls::CertificateFiles> {
+        self.tls.clone().map(|files| listener::tls::CertificateFiles {
+            cert_file: files.cert_file,
+            key_file: files.key_file,
+        })
+    }
+
     /// For the verifier, with keys from there.
     #[must_use]
     pub fn auth_part(&self, keys: auth::config::KeyOrigin) -> auth::config::Config {

@@ -12,8 +12,8 @@ pub(crate) const CRATES: [(&str, &str); 16] = [
     (
         "adapters::inbound",
         "axum axum_extra base64 bytes fastrand futures_util http http_body http_body_util hyper \
-         hyper_util pin_project_lite serde serde_json sha1 socket2 thiserror tokio tokio_util tower \
-         tower_http tracing",
+         hyper_util parking_lot pin_project_lite rustls serde serde_json sha1 socket2 thiserror tokio \
+         tokio_rustls tokio_util tower tower_http tracing",
     ),
     (
         "adapters::outbound::auth",
@@ -54,5 +54,8 @@ pub(crate) const CRATES_IN_TESTS: [(&str, &str); 4] = [
     ("domain", "proptest"),
     ("session", "proptest"),
     ("application", "proptest"),
-    ("", "axum futures_util proptest serde_json tempfile tokio tokio_stream tokio_tungstenite tokio_util"),
+    (
+        "",
+        "axum futures_util proptest rcgen serde_json tempfile tokio tokio_stream tokio_tungstenite tokio_util",
+    ),
 ];

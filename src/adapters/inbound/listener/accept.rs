@@ -15,8 +15,9 @@ use super::config::Config;
 use super::connection::{Shared, serve_connection};
 use super::executor::TrackedExecutor;
 use super::slot::ConnectionSlot;
+use super::tls::ServerTls;
 
-/// Serves a router on a listener until told to stop. No error ends it.
+/// Serves a router on a listener until told to stop, in plaintext unless there is a certificate. No error ends it.
 ///
 /// Each request carries `ConnectInfo<SocketAddr>` (the peer) and a [`ConnectionSlot`] in its extensions. Every
 /// connection is one task on `tracker`, every request on HTTP/2 another.
@@ -30,11 +31,12 @@ pub async fn serve(
     listener: TcpListener,
     router: axum::Router,
     config: Config,
+    tls: Option<ServerTls>,
     tracker: &TaskTracker,
     soft: CancellationToken,
     hard: CancellationToken,
 ) {
-    serve_accepted(listener, router, config, tracker, soft, hard).await;
+    serve_accepted(listener, router, config, tls, tracker, soft, hard).await;
 }
 
 /// Where connections come from.
@@ -52,6 +54,7 @@ async fn serve_accepted(
     listener: impl Accept,
     router: axum::Router,
     config: Config,
+    tls: Option<ServerTls>,
     tracker: &TaskTracker,
     soft: CancellationToken,
     hard: CancellationToken,
@@ -61,7 +64,7 @@ async fn serve_accepted(
     let _finish_at_return = finish.clone().drop_guard();
     let slots = Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let executor = TrackedExecutor(tracker.clone());
-    let shared = Arc::new(Shared { router, config, executor, finish, hard: hard.clone() });
+    let shared = Arc::new(Shared { router, config, tls, executor, finish, hard: hard.clone() });
     tokio::select! {
         biased;
         () = hard.cancelled() => {}
@@ -149,6 +152,7 @@ mod tests {
             accept,
             router,
             Config::default(),
+            None,
             &tracker,
             CancellationToken::new(),
             hard.clone(),

@@ -14,9 +14,11 @@ pub struct Config {
     /// How long a new connection may take to show which protocol it speaks: the first byte of HTTP/1.1, the whole
     /// preface of HTTP/2.
     pub first_byte_timeout: Duration,
+    /// How long TLS may take, from the first byte it sends to the last.
+    pub handshake_timeout: Duration,
     /// How long a request's header may take, from its first byte (HTTP/1.1).
     pub header_read_timeout: Duration,
-    /// How long a connection may wait for its next request (HTTP/1.1). Longer than load balancers keep theirs (60 s is
+    /// How long a connection may wait for its next request. On HTTP/2 up to half as long again. Longer than load balancers keep theirs (60 s is
     /// common), else they write requests into connections that are just being closed.
     pub keep_alive_idle_timeout: Duration,
     /// How large a request's line and header may be together (431 beyond). At least [`HEADER_BYTES_MIN`]. It also
@@ -54,6 +56,7 @@ impl Default for Config {
         Self {
             max_connections: 100_000,
             first_byte_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(10),
             keep_alive_idle_timeout: Duration::from_secs(75),
             max_header_bytes: 16 * 1024,

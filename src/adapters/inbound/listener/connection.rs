@@ -22,12 +22,15 @@ use super::config::{Config, HEADER_BYTES_MIN};
 use super::detect::{Detected, detect};
 use super::executor::TrackedExecutor;
 use super::header_timer::HeaderTimer;
+use super::idle::{Activity, hold};
 use super::slot::ConnectionSlot;
+use super::tls::{ALPN_HTTP2, ServerTls};
 
 /// What all connections of a listener share.
 pub(super) struct Shared {
     pub(super) router: axum::Router,
     pub(super) config: Config,
+    pub(super) tls: Option<ServerTls>,
     pub(super) executor: TrackedExecutor,
     /// Finish what runs, begin nothing new. Also set when `hard` is.
     pub(super) finish: CancellationToken,
@@ -49,26 +52,72 @@ pub(super) async fn serve_connection(
     }
     // A token of its own: polling one that all connections share would have them contend for its lock.
     let finish = shared.finish.child_token();
-    let detected = tokio::select! {
-        () = finish.cancelled() => return,
-        detected = tokio::time::timeout(shared.config.first_byte_timeout, detect(stream)) => detected,
-    };
-    let result = match detected {
-        Err(_) => {
-            tracing::debug!(%peer, "nothing came in time");
-            return;
-        }
-        Ok(Err(error)) => {
-            tracing::debug!(%peer, %error, "connection lost before its protocol was known");
-            return;
-        }
-        Ok(Ok(Detected::Http1(io))) => serve_http1(&shared, io, peer, slot, &finish).await,
-        // Boxed: rare ones, which must not make every connection's task as large as theirs.
-        Ok(Ok(Detected::Http1Replayed(io))) => Box::pin(serve_http1(&shared, io, peer, slot, &finish)).await,
-        Ok(Ok(Detected::Http2(io))) => Box::pin(serve_http2(&shared, io, peer, slot, &finish)).await,
+    let result = match &shared.tls {
+        None => serve_plaintext(&shared, stream, peer, slot, &finish).await,
+        // Boxed: TLS has much to remember, and a plaintext connection's task must not be as large.
+        Some(tls) => Box::pin(serve_tls(&shared, tls, stream, peer, slot, &finish)).await,
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+async fn serve_tls(
+    shared: &Shared,
+    tls: &ServerTls,
+    stream: TcpStream,
+    peer: SocketAddr,
+    slot: ConnectionSlot,
+    finish: &CancellationToken,
+) -> hyper::Result<()> {
+    let handshake = tls.acceptor.accept(stream);
+    let accepted = tokio::select! {
+        () = finish.cancelled() => return Ok(()),
+        accepted = tokio::time::timeout(shared.config.handshake_timeout, handshake) => accepted,
+    };
+    let stream = match accepted {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "no TLS connection came about");
+            return Ok(());
+        }
+        Err(_) => {
+            tracing::debug!(%peer, "the TLS handshake took too long");
+            return Ok(());
+        }
+    };
+    // HTTP/2 over TLS is by ALPN alone (RFC 9113 §3.3).
+    if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) {
+        serve_http2(shared, stream, peer, slot, finish).await
+    } else {
+        serve_http1(shared, stream, peer, slot, finish).await
+    }
+}
+
+async fn serve_plaintext(
+    shared: &Shared,
+    stream: TcpStream,
+    peer: SocketAddr,
+    slot: ConnectionSlot,
+    finish: &CancellationToken,
+) -> hyper::Result<()> {
+    let detected = tokio::select! {
+        () = finish.cancelled() => return Ok(()),
+        detected = tokio::time::timeout(shared.config.first_byte_timeout, detect(stream)) => detected,
+    };
+    match detected {
+        Err(_) => {
+            tracing::debug!(%peer, "nothing came in time");
+            Ok(())
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(%peer, %error, "connection lost before its protocol was known");
+            Ok(())
+        }
+        Ok(Ok(Detected::Http1(io))) => serve_http1(shared, io, peer, slot, finish).await,
+        // Boxed: rare ones, which must not make every connection's task as large as theirs.
+        Ok(Ok(Detected::Http1Replayed(io))) => Box::pin(serve_http1(shared, io, peer, slot, finish)).await,
+        Ok(Ok(Detected::Http2(io))) => Box::pin(serve_http2(shared, io, peer, slot, finish)).await,
     }
 }
 
@@ -90,9 +139,10 @@ where
         .max_header_size(max_header_bytes)
         // Nothing larger is ever read in one piece, and a response waits for its reader beyond it.
         .max_buf_size(max_header_bytes)
-        .serve_connection(TokioIo::new(io), service(&shared.router, peer, slot))
+        .serve_connection(TokioIo::new(io), service(&shared.router, peer, slot, None))
         .with_upgrades();
-    drive(connection, http1::UpgradeableConnection::graceful_shutdown, finish, &shared.hard).await
+    let finish_asked = finish.cancelled();
+    drive(connection, http1::UpgradeableConnection::graceful_shutdown, finish_asked, &shared.hard).await
 }
 
 async fn serve_http2<Io>(
@@ -121,15 +171,25 @@ where
         .initial_stream_window_size(limits.stream_window_bytes)
         .initial_connection_window_size(limits.connection_window_bytes)
         .max_send_buf_size(limits.max_send_buffer_bytes);
-    let connection = builder.serve_connection(TokioIo::new(io), service(&shared.router, peer, slot));
-    drive(connection, http2::Connection::graceful_shutdown, finish, &shared.hard).await
+    let activity = Activity::default();
+    let service = service(&shared.router, peer, slot, Some(activity.clone()));
+    let connection = builder.serve_connection(TokioIo::new(io), service);
+    // hyper has no idle time on HTTP/2: a peer that answers pings would stay for ever.
+    let finish_asked = async {
+        tokio::select! {
+            () = finish.cancelled() => {}
+            () = activity.idle_for(shared.config.keep_alive_idle_timeout) => {}
+        }
+    };
+    drive(connection, http2::Connection::graceful_shutdown, finish_asked, &shared.hard).await
 }
 
-/// The router, told who is asking.
+/// The router, told who is asking. With `activity`, each request is held to be running until the last byte of its answer.
 fn service(
     router: &axum::Router,
     peer: SocketAddr,
     slot: ConnectionSlot,
+    activity: Option<Activity>,
 ) -> impl HttpService<
     Incoming,
     ResBody = Body,
@@ -141,8 +201,16 @@ fn service(
     service_fn(move |mut request: Request<Incoming>| {
         let extensions = request.extensions_mut();
         extensions.insert(ConnectInfo(peer));
-        extensions.insert(slot.clone());
-        router.clone().call(request)
+        let running = activity.as_ref().map(Activity::begin);
+        extensions.insert(slot.of_request(running.clone()));
+        let answered = router.clone().call(request);
+        async move {
+            let answer = answered.await?;
+            Ok(match running {
+                Some(running) => answer.map(|body| hold(running, body)),
+                None => answer,
+            })
+        }
     })
 }
 
@@ -150,7 +218,7 @@ fn service(
 async fn drive<C>(
     connection: C,
     finish_gracefully: fn(Pin<&mut C>),
-    finish: &CancellationToken,
+    finish_asked: impl Future<Output = ()>,
     hard: &CancellationToken,
 ) -> hyper::Result<()>
 where
@@ -160,7 +228,7 @@ where
     tokio::select! {
         biased;
         result = connection.as_mut() => return result,
-        () = finish.cancelled() => finish_gracefully(connection.as_mut()),
+        () = finish_asked => finish_gracefully(connection.as_mut()),
     }
     tokio::select! {
         biased;

@@ -6,9 +6,11 @@
 //!
 //! - [`bind`]: a listening socket, or an error that says what to do.
 //! - [`accept`]: the loop; `accept_errors` is its patience when descriptors run out.
-//! - `detect`: HTTP/1.1 or HTTP/2 with prior knowledge, by the first bytes. TLS would come before it, with ALPN in its
-//!   place: what serves a connection is generic over the IO.
-//! - `connection`: one connection from the first byte to the last; `header_timer` is its clock.
+//! - `detect`: HTTP/1.1 or HTTP/2 with prior knowledge, by the first bytes.
+//! - [`tls`]: with it, the handshake comes first, and ALPN says which of the two: what serves a connection is generic
+//!   over the IO.
+//! - `connection`: one connection from the first byte to the last; `header_timer` is its clock on HTTP/1.1, `idle` on
+//!   HTTP/2.
 //! - [`slot`]: a connection's place under the cap, which an upgrade takes along.
 //!
 //! What hyper refuses by itself (malformed request 400, header too large 431) is answered without a body: no request
@@ -22,7 +24,9 @@ mod connection;
 mod detect;
 mod executor;
 mod header_timer;
+mod idle;
 pub mod slot;
+pub mod tls;
 
 #[cfg(test)]
 mod tests;

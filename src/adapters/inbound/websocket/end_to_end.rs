@@ -60,6 +60,7 @@ async fn echo(mut socket: WebSocket<Transport>) {
                 "transport" => match socket.connection() {
                     Transport::Bare(_) => socket.feed_text(b"bare", Bytes::new()),
                     Transport::Upgraded(_) => socket.feed_text(b"upgraded", Bytes::new()),
+                    Transport::Tls(_) => socket.feed_text(b"TLS", Bytes::new()),
                 },
                 _ => socket.feed_text(b"> ", text.into()),
             },

@@ -10,15 +10,19 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast as downcast_auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// The connection of an upgraded request: the bare stream `T` where there is one, else whatever hyper has.
 ///
-/// An HTTP/1.1 connection that was served as `TokioIo<T>` gives back its `T`, and nothing of HTTP stays in memory. A
-/// stream of an HTTP/2 connection goes on through hyper; it takes the same bytes, at the price of some copies.
+/// An HTTP/1.1 connection that was served as `TokioIo<T>` gives back its `T`, one with TLS its `TlsStream<T>`, and
+/// nothing of HTTP stays in memory. A stream of an HTTP/2 connection goes on through hyper; it takes the same bytes, at
+/// the price of some copies.
 #[derive(Debug)]
 pub enum Transport<T = TcpStream> {
     /// The stream that the listener accepted.
     Bare(T),
+    /// The same with TLS. Boxed: its state is large, and a plaintext connection should not pay for it.
+    Tls(Box<TlsStream<T>>),
     /// Through hyper: HTTP/2, or a stream of another type.
     Upgraded(TokioIo<Upgraded>),
 }
@@ -33,26 +37,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport<T> {
             Ok(parts) => return (Self::Bare(parts.io.into_inner()), parts.read_buf),
             Err(upgraded) => upgraded,
         };
-        match upgraded.downcast::<TokioIo<T>>() {
-            Ok(parts) => (Self::Bare(parts.io.into_inner()), parts.read_buf),
+        let upgraded = match upgraded.downcast::<TokioIo<T>>() {
+            Ok(parts) => return (Self::Bare(parts.io.into_inner()), parts.read_buf),
+            Err(upgraded) => upgraded,
+        };
+        match upgraded.downcast::<TokioIo<TlsStream<T>>>() {
+            Ok(parts) => (Self::Tls(Box::new(parts.io.into_inner())), parts.read_buf),
             Err(upgraded) => (Self::Upgraded(TokioIo::new(upgraded)), Bytes::new()),
         }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Transport<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Transport<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Bare(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
             Self::Upgraded(io) => Pin::new(io).poll_read(cx, buf),
         }
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Transport<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Transport<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Bare(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Tls(io) => Pin::new(io).poll_write(cx, buf),
             Self::Upgraded(io) => Pin::new(io).poll_write(cx, buf),
         }
     }
@@ -64,6 +74,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Transport<T> {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Bare(io) => Pin::new(io).poll_write_vectored(cx, bufs),
+            Self::Tls(io) => Pin::new(io).poll_write_vectored(cx, bufs),
             Self::Upgraded(io) => Pin::new(io).poll_write_vectored(cx, bufs),
         }
     }
@@ -71,6 +82,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Transport<T> {
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Bare(io) => io.is_write_vectored(),
+            Self::Tls(io) => io.is_write_vectored(),
             Self::Upgraded(io) => io.is_write_vectored(),
         }
     }
@@ -78,6 +90,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Transport<T> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Bare(io) => Pin::new(io).poll_flush(cx),
+            Self::Tls(io) => Pin::new(io).poll_flush(cx),
             Self::Upgraded(io) => Pin::new(io).poll_flush(cx),
         }
     }
@@ -85,6 +98,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Transport<T> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Bare(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
             Self::Upgraded(io) => Pin::new(io).poll_shutdown(cx),
         }
     }

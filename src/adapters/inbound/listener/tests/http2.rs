@@ -1,12 +1,14 @@
 //! HTTP/2 with prior knowledge: what is served.
 
+use std::time::Duration;
+
 use http::{Method, Request, StatusCode, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::ext::Protocol;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
@@ -20,8 +22,11 @@ pub(super) struct Http2Client {
 }
 
 pub(super) async fn connect_http2(server: &Server) -> Http2Client {
+    http2_over(TcpStream::connect(server.address).await.unwrap()).await
+}
+
+pub(super) async fn http2_over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Http2Client {
     let tasks = TaskTracker::new();
-    let stream = TcpStream::connect(server.address).await.unwrap();
     let (requests, connection) =
         soon(handshake(TrackedExecutor(tasks.clone()), TokioIo::new(stream))).await.unwrap();
     tasks.spawn(connection);
@@ -73,4 +78,23 @@ async fn an_extended_connect_becomes_a_tunnel() {
     let mut echo = [0; 14];
     soon(tunnel.read_exact(&mut echo)).await.unwrap();
     assert_eq!(&echo, b"there and back");
+}
+
+#[tokio::test]
+async fn a_connection_that_only_answers_pings_is_sent_away() {
+    let short = Duration::from_millis(100);
+    let server = Server::start(Config { keep_alive_idle_timeout: short, ..Config::default() });
+    let idle = connect_http2(&server).await;
+    let mut streaming = connect_http2(&server).await;
+    let request = Request::get("http://x/stream").body(Empty::new()).unwrap();
+    let mut stream = soon(streaming.requests.send_request(request)).await.unwrap().into_body();
+    // Its task ends when the server has closed.
+    idle.tasks.close();
+    soon(idle.tasks.wait()).await;
+    // By then the other one would have been sent away as well, were it idle.
+    server.chunks.send("still here").await.unwrap();
+    let frame = soon(stream.frame()).await.unwrap().unwrap();
+    assert_eq!(frame.into_data().unwrap(), "still here");
+    let request = Request::get("http://x/peer").body(Empty::new()).unwrap();
+    assert_eq!(soon(streaming.requests.send_request(request)).await.unwrap().status(), StatusCode::OK);
 }

@@ -5,3 +5,4 @@ mod http2;
 mod raw_http2;
 mod server;
 mod shutdown;
+mod tls;

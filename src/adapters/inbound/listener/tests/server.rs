@@ -12,8 +12,7 @@ use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use http::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::StreamExt;
@@ -25,6 +24,8 @@ use crate::adapters::inbound::listener::accept::serve;
 use crate::adapters::inbound::listener::bind::bind;
 use crate::adapters::inbound::listener::config::Config;
 use crate::adapters::inbound::listener::slot::ConnectionSlot;
+use crate::adapters::inbound::listener::tls::ServerTls;
+use crate::adapters::inbound::websocket::transport::Transport;
 
 /// Far more than anything here takes: reached only when what is waited for never comes.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -45,6 +46,10 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn start(config: Config) -> Self {
+        Self::start_with(config, None)
+    }
+
+    pub(super) fn start_with(config: Config, tls: Option<ServerTls>) -> Self {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let tracker = TaskTracker::new();
@@ -53,7 +58,7 @@ impl Server {
         let task = {
             let (tracker, soft, hard) = (tracker.clone(), soft.clone(), hard.clone());
             let router = router(stream, &tracker);
-            async move { serve(listener, router, config, &tracker, soft, hard).await }
+            async move { serve(listener, router, config, tls, &tracker, soft, hard).await }
         };
         tracker.spawn(task);
         Self { address, tracker, soft, hard, chunks }
@@ -97,17 +102,13 @@ async fn upgrade(
     let version = request.version();
     let upgrading = hyper::upgrade::on(&mut request);
     tracker.spawn(async move {
-        let upgraded = upgrading.await.unwrap();
-        if version == http::Version::HTTP_2 {
-            let (mut reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
-            tokio::io::copy(&mut reader, &mut writer).await.unwrap();
-        } else {
-            let parts = upgraded.downcast::<TokioIo<TcpStream>>().expect("the bare socket");
-            let mut socket = parts.io.into_inner();
-            socket.write_all(&parts.read_buf).await.unwrap();
-            let (mut reader, mut writer) = socket.split();
-            tokio::io::copy(&mut reader, &mut writer).await.unwrap();
-        }
+        let (mut stream, read_ahead) = <Transport>::from_upgraded(upgrading.await.unwrap());
+        let through_hyper = matches!(stream, Transport::Upgraded(_));
+        assert_eq!(through_hyper, version == http::Version::HTTP_2, "HTTP/1.1 gives back the bare stream");
+        stream.write_all(&read_ahead).await.unwrap();
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        // Whoever goes without a word ends it as well.
+        let _ = tokio::io::copy(&mut reader, &mut writer).await;
         drop(slot);
     });
     if version == http::Version::HTTP_2 {
@@ -118,13 +119,9 @@ async fn upgrade(
 }
 
 /// A peer that writes what it likes.
-pub(super) struct Client(pub(super) TcpStream);
+pub(super) struct Client<Io = TcpStream>(pub(super) Io);
 
 impl Client {
-    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.write_all(bytes.as_ref()).await.unwrap();
-    }
-
     /// Writes one byte at a time, each a segment of its own.
     pub(super) async fn send_bytewise(&mut self, bytes: &[u8]) {
         self.0.set_nodelay(true).unwrap();
@@ -132,6 +129,26 @@ impl Client {
             self.send([*byte]).await;
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Sends a request that keeps the connection, and reads the answer, which ends with the client's address.
+    pub(super) async fn ask_peer(&mut self) -> String {
+        self.send("GET /peer HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let own = self.0.local_addr().unwrap().to_string();
+        self.read_until(&own).await
+    }
+
+    /// Ends a header that was begun, so that `/peer` is asked.
+    pub(super) async fn ask_rest_of_header(&mut self) -> String {
+        self.send("host: x\r\n\r\n").await;
+        let own = self.0.local_addr().unwrap().to_string();
+        self.read_until(&own).await
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> Client<Io> {
+    pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
     }
 
     /// Reads until the answer ends with this.
@@ -152,23 +169,9 @@ impl Client {
         answer
     }
 
-    /// Sends a request that keeps the connection, and reads the answer, which ends with the client's address.
-    pub(super) async fn ask_peer(&mut self) -> String {
-        self.send("GET /peer HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        let own = self.0.local_addr().unwrap().to_string();
-        self.read_until(&own).await
-    }
-
     /// Begins to read `/stream`.
     pub(super) async fn open_stream(&mut self) {
         self.send("GET /stream HTTP/1.1\r\nhost: x\r\n\r\n").await;
         self.read_until("\r\n\r\n").await;
-    }
-
-    /// Ends a header that was begun, so that `/peer` is asked.
-    pub(super) async fn ask_rest_of_header(&mut self) -> String {
-        self.send("host: x\r\n\r\n").await;
-        let own = self.0.local_addr().unwrap().to_string();
-        self.read_until(&own).await
     }
 }
