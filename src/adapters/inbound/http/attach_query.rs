@@ -5,7 +5,9 @@ use http::request::Parts;
 use serde::Deserialize;
 
 use super::reject::Rejection;
-use crate::adapters::inbound::wire::commands::{Hello, INTEGER_MAX, parse_device, parse_dialogs_parameter};
+use crate::adapters::inbound::wire::commands::{Hello, parse_device};
+use crate::adapters::inbound::wire::fields::INTEGER_MAX;
+use crate::adapters::inbound::wire::targets::parse_dialogs_parameter;
 use crate::application::usecase::attach::AttachInput;
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::session::reader::Transport;

@@ -1,14 +1,15 @@
 //! Commands as clients write them, parsed into what the application understands.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::fields::{Fields, bad, malformed};
 use super::strict;
-use crate::application::command::{Command, DialogTarget, Failed, SUBSCRIBE_DIALOGS_MAX, Since, Targets};
+use super::targets::{collect_targets, parse_hello_dialogs};
+use crate::application::command::{Command, Targets};
 use crate::application::ports::store::{HISTORY_PAGE_MAX, HistoryRange};
 use crate::domain::body::{Attachment, MessageBody};
 use crate::domain::error::{ErrorCode, Refusal};
-use crate::domain::event::LogPosition;
-use crate::domain::ids::{ClientMessageId, DeviceId, DialogId, ID_MAX_BYTES, MessageId};
+use crate::domain::ids::{ClientMessageId, DeviceId, MessageId};
 use crate::domain::message::Draft;
 use crate::domain::presence::{PresenceState, TypingState};
 use crate::session::cursor::Cursor;
@@ -18,14 +19,8 @@ use crate::session::snapshot::SubscribeOptions;
 pub const BATCH_COMMANDS_MAX: usize = 64;
 /// Longest `ref`, in printable ASCII characters.
 pub const REF_MAX_CHARS: usize = 64;
-/// Most dialogs that `dialogs=` of an attach may name.
-pub const ATTACH_DIALOGS_MAX: usize = 50;
-/// Longest log epoch a client may present, in bytes.
-const EPOCH_MAX_BYTES: usize = 128;
 /// Messages on a page of history when the client doesn't say.
 const HISTORY_DEFAULT: u64 = 50;
-/// Largest integer that every JSON reader keeps exact (RFC 8259 §6).
-pub const INTEGER_MAX: u64 = 1 << 53;
 
 /// What a WebSocket's first frame asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -87,25 +82,6 @@ pub fn parse_batch(text: &[u8]) -> Result<Vec<Parsed>, Refusal> {
     }
 }
 
-/// Parses `dialogs=` of an attach: `all`, or ids with commas between them.
-///
-/// # Errors
-/// A [`Refusal`] for too many; a malformed id becomes an entry of `failed`.
-pub fn parse_dialogs_parameter(text: &str) -> Result<Option<Targets>, Refusal> {
-    if text == "all" {
-        return Ok(Some(Targets::All));
-    }
-    let names: Vec<&str> = text.split(',').filter(|name| !name.is_empty()).collect();
-    if names.len() > ATTACH_DIALOGS_MAX {
-        return Err(bad("dialogs names more than 50 dialogs"));
-    }
-    if names.is_empty() {
-        return Ok(None);
-    }
-    let (targets, failed) = collect_targets(names.into_iter().map(Value::from));
-    Ok(Some(Targets::Dialogs(targets, failed)))
-}
-
 fn parse_value(value: Value) -> Parsed {
     let Value::Object(mut fields) = value else {
         return Parsed { reference: None, said: Err(bad("a command is a JSON object")) };
@@ -165,25 +141,13 @@ fn parse_said(mut fields: Fields) -> Result<Said, Refusal> {
 }
 
 fn parse_hello(mut fields: Fields) -> Result<Hello, Refusal> {
-    let dialogs = match fields.0.remove("dialogs") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => parse_dialogs_parameter(&text)?,
-        Some(Value::Array(names)) if names.len() > ATTACH_DIALOGS_MAX => {
-            return Err(bad("dialogs names more than 50 dialogs"));
-        }
-        Some(Value::Array(names)) => {
-            let (targets, failed) = collect_targets(names);
-            Some(Targets::Dialogs(targets, failed))
-        }
-        Some(_) => return Err(bad("dialogs is neither a string nor an array")),
-    };
     Ok(Hello {
         token: fields.string("token")?,
         session: fields.string("session")?,
         cursor: fields.string("cursor")?,
         attach: fields.integer("attach")?,
         device_id: fields.string("device_id")?.map(|id| parse_device(&id)).transpose()?,
-        dialogs,
+        dialogs: parse_hello_dialogs(fields.take("dialogs"))?,
     })
 }
 
@@ -220,57 +184,6 @@ fn parse_unsubscribe(mut fields: Fields) -> Result<Command, Refusal> {
     Ok(Command::Unsubscribe(Some(targets.into_iter().map(|target| target.dialog_id).collect())))
 }
 
-/// Reads dialogs; a malformed one fails alone.
-fn collect_targets(values: impl IntoIterator<Item = Value>) -> (Vec<DialogTarget>, Vec<Failed>) {
-    let (mut targets, mut failed): (Vec<DialogTarget>, _) = (Vec::new(), Vec::new());
-    for value in values {
-        match parse_target(value) {
-            // The same dialog twice is one dialog.
-            Ok(target) if targets.iter().any(|known| known.dialog_id == target.dialog_id) => {}
-            Ok(target) => targets.push(target),
-            Err(name) => failed.push(Failed { dialog_id: shorten(&name), code: ErrorCode::BadRequest }),
-        }
-    }
-    (targets, failed)
-}
-
-/// `"d1"`, or `{"dialog_id","since":{"epoch","offset","message_seq"?}?}`. Fails with the name, as far as there is one.
-fn parse_target(value: Value) -> Result<DialogTarget, String> {
-    match value {
-        Value::String(name) => match DialogId::parse(&name) {
-            Ok(dialog_id) => Ok(DialogTarget { dialog_id, since: None }),
-            Err(_) => Err(name),
-        },
-        Value::Object(fields) => {
-            let mut fields = Fields(fields);
-            let name = fields.string("dialog_id").ok().flatten().unwrap_or_default();
-            let parsed = DialogId::parse(&name).ok().zip(parse_since(fields.0.remove("since")).ok());
-            parsed.map(|(dialog_id, since)| DialogTarget { dialog_id, since }).ok_or(name)
-        }
-        _ => Err(String::new()),
-    }
-}
-
-fn parse_since(value: Option<Value>) -> Result<Option<Since>, Refusal> {
-    let fields = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Object(fields)) => fields,
-        Some(_) => return Err(bad("since is not an object")),
-    };
-    let mut fields = Fields(fields);
-    let epoch = fields.required("epoch")?;
-    if epoch.len() > EPOCH_MAX_BYTES {
-        return Err(bad("epoch is too long"));
-    }
-    let offset = fields.integer("offset")?.ok_or_else(|| bad("offset is missing"))?;
-    let message_seq = fields.integer("message_seq")?;
-    Ok(Some(Since { position: LogPosition { epoch: epoch.into(), offset }, message_seq }))
-}
-
-fn shorten(name: &str) -> String {
-    name.chars().take(ID_MAX_BYTES).collect()
-}
-
 fn parse_draft(mut fields: Fields) -> Result<Draft, Refusal> {
     let client_message_id = ClientMessageId::parse(&fields.required("client_message_id")?)
         .map_err(|_| bad("client_message_id is malformed"))?;
@@ -278,13 +191,13 @@ fn parse_draft(mut fields: Fields) -> Result<Draft, Refusal> {
         Some(id) => Some(MessageId::parse(&id).map_err(|_| bad("reply_to is malformed"))?),
         None => None,
     };
-    let Some(Value::Object(body)) = fields.0.remove("body") else {
+    let Some(Value::Object(body)) = fields.take("body") else {
         return Err(bad("body is not an object"));
     };
     let mut body = Fields(body);
     let text = body.string("text")?.unwrap_or_default();
-    let attachments = match body.0.remove("attachments") {
-        None | Some(Value::Null) => Vec::new(),
+    let attachments = match body.take("attachments") {
+        None => Vec::new(),
         Some(Value::Array(values)) => values.into_iter().map(parse_attachment).collect::<Result<_, _>>()?,
         Some(_) => return Err(bad("attachments is not an array")),
     };
@@ -320,64 +233,10 @@ fn parse_history(mut fields: Fields) -> Result<Command, Refusal> {
     Ok(Command::History { dialog_id: fields.dialog()?, range, limit })
 }
 
-/// An object's fields, taken one by one.
-struct Fields(Map<String, Value>);
-
-impl Fields {
-    fn string(&mut self, name: &'static str) -> Result<Option<String>, Refusal> {
-        match self.0.remove(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(bad(format!("{name} is not a string"))),
-        }
-    }
-
-    fn required(&mut self, name: &'static str) -> Result<String, Refusal> {
-        self.string(name)?.ok_or_else(|| bad(format!("{name} is missing")))
-    }
-
-    fn integer(&mut self, name: &'static str) -> Result<Option<u64>, Refusal> {
-        match self.0.remove(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match value.as_u64() {
-                Some(number) if number <= INTEGER_MAX => Ok(Some(number)),
-                _ => Err(bad(format!("{name} is not an integer from 0 to 2^53"))),
-            },
-        }
-    }
-
-    fn boolean(&mut self, name: &'static str) -> Result<Option<bool>, Refusal> {
-        match self.0.remove(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Bool(value)) => Ok(Some(value)),
-            Some(_) => Err(bad(format!("{name} is neither true nor false"))),
-        }
-    }
-
-    fn dialog(&mut self) -> Result<DialogId, Refusal> {
-        DialogId::parse(&self.required("dialog_id")?).map_err(|_| bad("dialog_id is malformed"))
-    }
-
-    fn dialogs(&mut self) -> Result<Vec<Value>, Refusal> {
-        match self.0.remove("dialogs") {
-            Some(Value::Array(values)) if values.len() <= SUBSCRIBE_DIALOGS_MAX => Ok(values),
-            Some(Value::Array(_)) => Err(bad("dialogs has more than 200 entries")),
-            _ => Err(bad("dialogs is not an array, and all is not true")),
-        }
-    }
-}
-
-fn malformed() -> Refusal {
-    bad("not valid JSON, nested deeper than 16, or with a key twice")
-}
-
-fn bad(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
-    Refusal::new(ErrorCode::BadRequest, message)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::DialogId;
 
     fn command(text: &str) -> Result<Command, ErrorCode> {
         match parse_frame(text.as_bytes()).said {
@@ -427,25 +286,6 @@ mod tests {
             assert_eq!(command(bad), Err(ErrorCode::BadRequest), "{bad}");
         }
         assert_eq!(command(r#"{"type":"ack","cursor":"SECRET"}"#), Err(ErrorCode::CursorInvalid));
-    }
-
-    #[test]
-    fn a_malformed_dialog_fails_alone() {
-        let long = "x".repeat(200);
-        let text = format!(
-            r#"{{"type":"subscribe","dialogs":["a","{{}}",{{"dialog_id":"b","since":{{"epoch":"e","offset":3}}}},
-               {{"dialog_id":"c","since":{{"offset":3}}}},"a",7,"{long}"]}}"#
-        );
-        let Ok(Command::Subscribe { targets: Targets::Dialogs(targets, failed), options }) = command(&text)
-        else {
-            panic!("not a subscribe");
-        };
-        assert_eq!(options, SubscribeOptions { presence: false, typing: true });
-        let names: Vec<_> = targets.iter().map(|target| target.dialog_id.as_str()).collect();
-        assert_eq!(names, ["a", "b"]);
-        assert_eq!(targets[1].since.as_ref().unwrap().position.offset, 3);
-        let failed: Vec<_> = failed.iter().map(|failed| failed.dialog_id.as_str()).collect();
-        assert_eq!(failed, ["{}", "c", "", &long[..ID_MAX_BYTES]]);
     }
 
     #[test]

@@ -3,5 +3,7 @@
 pub mod commands;
 pub mod errors;
 pub mod events;
+pub mod fields;
 pub mod replies;
 pub mod strict;
+pub mod targets;
