@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use super::origin::AllowedOrigins;
 use crate::adapters::inbound::wire::commands::BATCH_COMMANDS_MAX;
-use crate::adapters::inbound::wire::replies::Terms;
+use crate::adapters::inbound::wire::control::Terms;
 use crate::application::gateway::Gateway;
 
 /// Settings of the client-facing adapters.

@@ -13,7 +13,7 @@ use super::attach_query::AttachQuery;
 use super::credentials::identify;
 use super::edge::Edge;
 use super::reject::{Rejection, json};
-use crate::adapters::inbound::wire::replies::ticket_json;
+use crate::adapters::inbound::wire::control::ticket_json;
 use crate::application::ports::auth::{AuthError, TICKET_TTL};
 use crate::application::usecase::attach::unverified;
 

@@ -1,6 +1,7 @@
 //! The client protocol as JSON: the only place that knows how commands, replies and events are written.
 
 pub mod commands;
+pub mod control;
 pub mod errors;
 pub mod events;
 pub mod fields;
