@@ -13,7 +13,7 @@ use edgeway::application::feed::one::Feed;
 use edgeway::application::ports::bus::{EventLog, LogEntry};
 use edgeway::application::ports::clock::ManualClock;
 use edgeway::application::ports::codec::EventCodec;
-use edgeway::application::ports::telemetry::{Occurrence, Telemetry};
+use edgeway::application::ports::telemetry::occurrence::{Occurrence, Telemetry};
 use edgeway::application::sessions::live::LiveSession;
 use edgeway::domain::event::{Event, EventKind, LogPosition, Logged};
 use edgeway::domain::ids::{DialogId, FeedKey, SessionId, UserId};
@@ -59,7 +59,7 @@ fn outbox(c: &mut Criterion) {
     let event = Arc::new(Event {
         feed: feed_key(),
         logged: Some(Logged { epoch: "e".into(), offset: 1, at: START }),
-        kind: EventKind::Message { sender, seq: 1 },
+        kind: EventKind::Message { sender, seq: 1, created_at: None },
         body: Bytes::from_static(MESSAGE.as_bytes()),
     });
     let limits = OutboxLimits { events: 512, bytes: 256 * 1024 };

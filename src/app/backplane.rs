@@ -26,6 +26,7 @@ use crate::application::ports::clock::Clock;
 use crate::application::ports::idempotency::IdempotencyCache;
 use crate::application::ports::presence::PresenceStore;
 use crate::application::ports::records::SessionRecords;
+use crate::application::ports::telemetry::measure::Gauges;
 use crate::application::ports::throttle::TypingThrottle;
 use crate::config::settings::Settings;
 
@@ -45,6 +46,8 @@ pub struct Backplane {
     pub tickets: Arc<dyn TicketStore>,
     /// What readiness needs of it.
     pub checks: Vec<Check>,
+    /// How it is.
+    pub gauges: Vec<Arc<dyn Gauges>>,
 }
 
 /// A node as the others see it.
@@ -63,6 +66,7 @@ impl Backplane {
     #[must_use]
     pub fn in_memory(settings: &Settings, bus: Arc<MemoryBus>, clock: &Arc<dyn Clock>) -> Self {
         Self {
+            gauges: vec![bus.clone()],
             bus,
             idempotency: Arc::new(MemoryIdempotency::new(clock.clone())),
             presence: Arc::new(MemoryPresence::new()),
@@ -107,6 +111,7 @@ impl Backplane {
         let throttle = throttle::Config { interval: settings.throttle_part().interval };
         let idempotency = idempotency::Config::default();
         Ok(Self {
+            gauges: vec![bus.clone()],
             bus,
             idempotency: Arc::new(RedisIdempotency::new(idempotency, commands.clone(), links.tasks.clone())),
             presence: Arc::new(RedisPresence::new(commands.clone())),

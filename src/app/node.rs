@@ -23,6 +23,7 @@ use crate::adapters::outbound::store_grpc::config as store_grpc;
 use crate::adapters::outbound::telemetry::metrics::Metrics;
 use crate::application::gateway::{Gateway, Ports};
 use crate::application::ports::clock::Clock;
+use crate::application::ports::telemetry::measure::{Gauges, Measure};
 use crate::config::settings::Settings;
 
 /// How long connections may take to end once they were sent away.
@@ -51,6 +52,7 @@ pub struct Node {
     gateway: Arc<Gateway>,
     metrics: Arc<Metrics>,
     checks: Vec<Check>,
+    gauges: Vec<Arc<dyn Gauges>>,
     listener: listener::config::Config,
     leaving: CancellationToken,
     life: Lifecycle,
@@ -68,7 +70,9 @@ impl Node {
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let Blueprint { settings, name, backplane, store, keys } = blueprint;
-        let store = Arc::new(GrpcMessageStore::connect_lazy(store, clock.clone())?);
+        let metrics = Arc::new(Metrics::default());
+        let store = GrpcMessageStore::connect_lazy(store, clock.clone())?.counted_by(metrics.clone());
+        let store = Arc::new(store);
         let (watched, until) = (store.clone(), life.soft.clone());
         life.tasks.spawn(async move { watched.watch_health(until).await });
 
@@ -81,8 +85,15 @@ impl Node {
             draining.is_cancelled().then(|| "the node is going away".to_owned())
         }));
 
-        let metrics = Arc::new(Metrics::new()?);
         let verifier = JwtVerifier::start(settings.auth_part(keys), clock.clone(), &life.tasks, &life.soft)?;
+        let verifier = Arc::new(verifier);
+        let keys = verifier.clone();
+        checks.push(Check::new("keys", move || {
+            (!keys.has_keys()).then(|| "there are no keys to verify tokens with".to_owned())
+        }));
+        let mut gauges = backplane.gauges;
+        gauges.extend([store.clone() as Arc<dyn Gauges>, verifier.clone()]);
+        gauges.push(Arc::new(Leaving(leaving.clone())));
         let ports = Ports {
             store,
             bus: backplane.bus,
@@ -91,25 +102,26 @@ impl Node {
             presence: backplane.presence,
             records: backplane.records,
             throttle: backplane.throttle,
-            auth: Arc::new(verifier),
+            auth: verifier,
             tickets: backplane.tickets,
             telemetry: metrics.clone(),
             clock: clock.clone(),
         };
         let gateway = Gateway::new(settings.gateway_part(name), ports, life.tasks.clone());
         life.tasks.spawn(gateway.clone().keep_in_order(life.soft.clone()));
+        gauges.push(gateway.clone());
         let edge = Edge::new(gateway.clone(), settings.edge_part(), life.tasks.clone());
         let listener = settings.listener_part();
-        Ok(Self { edge, gateway, metrics, checks, listener, leaving, life: life.clone() })
+        Ok(Self { edge, gateway, metrics, checks, gauges, listener, leaving, life: life.clone() })
     }
 
     /// Serves operators in the background.
     pub fn serve_admin(&mut self, listener: TcpListener) {
-        let metrics = self.metrics.clone();
+        let (metrics, gauges) = (self.metrics.clone(), std::mem::take(&mut self.gauges));
         let admin = Admin {
             gateway: self.gateway.clone(),
             checks: std::mem::take(&mut self.checks),
-            metrics: Box::new(move || metrics.to_text().ok()),
+            metrics: Box::new(move || metrics.to_text(&gauges).ok().map(String::into_bytes)),
         };
         let config =
             listener::config::Config { max_connections: ADMIN_CONNECTIONS_MAX, ..Default::default() };
@@ -142,6 +154,15 @@ impl Node {
         tokio::time::sleep(delay).await;
         self.gateway.send_everybody_away(spread).await;
         self.life.end(STOP_GRACE).await;
+    }
+}
+
+/// Whether the node is going away.
+struct Leaving(CancellationToken);
+
+impl Gauges for Leaving {
+    fn measure(&self, note: &mut dyn FnMut(Measure, f64)) {
+        note(Measure::Draining, f64::from(u8::from(self.0.is_cancelled())));
     }
 }
 

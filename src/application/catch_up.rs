@@ -6,7 +6,7 @@ use super::feed::one::Feed;
 use super::gateway::Gateway;
 use super::ports::bus::{BusError, LogSlice, ReadFrom};
 use super::ports::store::{HISTORY_PAGE_MAX, HistoryRange};
-use super::ports::telemetry::Occurrence;
+use super::ports::telemetry::occurrence::Occurrence;
 use super::sessions::live::{Chore, LiveSession};
 use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::ids::FeedKey;

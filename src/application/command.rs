@@ -6,7 +6,8 @@ use super::gateway::Gateway;
 use super::ports::auth::Identity;
 use super::ports::idempotency::SendReceipt;
 use super::ports::store::{HistoryRange, StoreError};
-use super::ports::telemetry::Occurrence;
+use super::ports::telemetry::labels::{CommandType, Limit};
+use super::ports::telemetry::occurrence::Occurrence;
 use super::sessions::lanes::Lane;
 use super::sessions::live::LiveSession;
 use crate::domain::dialog::Role;
@@ -119,20 +120,20 @@ pub enum Command {
 impl Command {
     /// The command's type on the wire.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub fn kind(&self) -> CommandType {
         match self {
-            Self::Subscribe { .. } => "subscribe",
-            Self::Unsubscribe(_) => "unsubscribe",
-            Self::Send(_) => "send_message",
-            Self::Typing { .. } => "typing",
-            Self::ReadUpto { .. } => "read_upto",
-            Self::History { .. } => "history",
-            Self::Presence { .. } => "presence",
-            Self::Status(_) => "status",
-            Self::Ack(_) => "ack",
-            Self::Refresh { .. } => "refresh",
-            Self::Ping => "ping",
-            Self::Bye => "bye",
+            Self::Subscribe { .. } => CommandType::Subscribe,
+            Self::Unsubscribe(_) => CommandType::Unsubscribe,
+            Self::Send(_) => CommandType::SendMessage,
+            Self::Typing { .. } => CommandType::Typing,
+            Self::ReadUpto { .. } => CommandType::ReadUpto,
+            Self::History { .. } => CommandType::History,
+            Self::Presence { .. } => CommandType::Presence,
+            Self::Status(_) => CommandType::Status,
+            Self::Ack(_) => CommandType::Ack,
+            Self::Refresh { .. } => CommandType::Refresh,
+            Self::Ping => CommandType::Ping,
+            Self::Bye => CommandType::Bye,
         }
     }
 }
@@ -225,7 +226,7 @@ impl Gateway {
         let turn = lane.filter(|_| admitted.is_ok()).map(|lane| session.lanes.enter(lane));
         let (gateway, identity, session) = (self.clone(), identity.clone(), session.clone());
         async move {
-            let name = command.name();
+            let kind = command.kind();
             let mut turn = turn;
             admitted?;
             if let Some(turn) = turn.as_mut() {
@@ -234,7 +235,7 @@ impl Gateway {
             let result = gateway.carry_out_in_turn(&identity, &session, command).await;
             drop(turn);
             let code = result.as_ref().err().map(|refusal| refusal.code);
-            gateway.ports.telemetry.record(Occurrence::Command(name, code));
+            gateway.ports.telemetry.record(Occurrence::Command(kind, code));
             result
         }
     }
@@ -243,23 +244,29 @@ impl Gateway {
     #[must_use]
     pub fn refuse_malformed(&self, session: &Arc<LiveSession>, refusal: Refusal) -> Refusal {
         let passed = session.meters.commands.pass(self.config.commands_rate, self.ports.clock.tick());
-        match passed {
+        let refusal = match passed {
             Ok(()) => refusal,
             Err(after) => {
+                self.ports.telemetry.record(Occurrence::LimitHit(Limit::CommandsPerSession));
                 Refusal::new(ErrorCode::RateLimited, "too many commands at once").retry_after(after)
             }
-        }
+        };
+        self.ports.telemetry.record(Occurrence::Command(CommandType::Unknown, Some(refusal.code)));
+        refusal
     }
 
     /// Whether the session may ask for this now.
     fn admit(&self, session: &Arc<LiveSession>, command: &Command) -> Result<(), Refusal> {
         let now = self.ports.clock.tick();
         let mut passed = session.meters.commands.pass(self.config.commands_rate, now);
+        let mut limit = Limit::CommandsPerSession;
         if passed.is_ok() && matches!(command, Command::Send(_)) {
             passed = session.meters.sends.pass(self.config.sends_rate, now);
+            limit = Limit::SendsPerSession;
         }
         passed.map_err(|after| {
-            self.ports.telemetry.record(Occurrence::Command(command.name(), Some(ErrorCode::RateLimited)));
+            self.ports.telemetry.record(Occurrence::LimitHit(limit));
+            self.ports.telemetry.record(Occurrence::Command(command.kind(), Some(ErrorCode::RateLimited)));
             Refusal::new(ErrorCode::RateLimited, "too many commands at once").retry_after(after)
         })
     }

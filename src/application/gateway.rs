@@ -18,7 +18,7 @@ use super::ports::idempotency::IdempotencyCache;
 use super::ports::presence::PresenceStore;
 use super::ports::records::SessionRecords;
 use super::ports::store::{CallContext, MessageStore};
-use super::ports::telemetry::Telemetry;
+use super::ports::telemetry::occurrence::Telemetry;
 use super::ports::throttle::TypingThrottle;
 use super::read_marks::ReadMarks;
 use super::sessions::live::LiveSession;

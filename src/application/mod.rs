@@ -8,6 +8,7 @@ pub mod catch_up;
 pub mod command;
 pub mod feed;
 pub mod gateway;
+pub mod gauges;
 pub mod limits;
 pub mod memberships;
 pub mod ports;

@@ -49,6 +49,8 @@ pub enum EventKind {
         sender: UserId,
         /// Its place in the dialog.
         seq: u64,
+        /// When the Store committed it, by the Store's own clock, if that can be told.
+        created_at: Option<UnixMillis>,
     },
     /// A user read up to a message.
     Receipt {

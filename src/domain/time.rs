@@ -19,6 +19,19 @@ impl UnixMillis {
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(whole_millis(duration)))
     }
+
+    /// How long ago `earlier` was; zero if it is ahead.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Reads RFC 3339, as this type displays it; `None` for anything else, and for times before 1970.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let at: jiff::Timestamp = text.parse().ok()?;
+        u64::try_from(at.as_millisecond()).ok().map(Self)
+    }
 }
 
 impl fmt::Display for UnixMillis {
@@ -64,5 +77,8 @@ mod tests {
         assert_eq!(UnixMillis(0).to_string(), "1970-01-01T00:00:00.000Z");
         assert_eq!(UnixMillis(1_785_000_000_120).to_string(), "2026-07-25T17:20:00.120Z");
         assert!(UnixMillis(u64::MAX).to_string().ends_with('Z'));
+        assert_eq!(UnixMillis::parse("2026-07-25T17:20:00.120Z"), Some(UnixMillis(1_785_000_000_120)));
+        assert_eq!(UnixMillis::parse("yesterday"), None);
+        assert_eq!(UnixMillis::parse("1969-12-31T23:59:59Z"), None);
     }
 }

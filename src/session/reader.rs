@@ -136,6 +136,17 @@ pub enum Outgoing {
     TokenExpiring(UnixMillis),
 }
 
+impl Outgoing {
+    /// The event that is handed on, if it is one.
+    #[must_use]
+    pub fn event(&self) -> Option<&Arc<Event>> {
+        match self {
+            Self::Event { event, .. } | Self::Ephemeral(event) => Some(event),
+            Self::TokenExpiring(_) => None,
+        }
+    }
+}
+
 /// How much a reader takes at once.
 #[derive(Debug, Clone, Copy)]
 pub struct DrainBudget {

@@ -125,11 +125,17 @@ pub(crate) fn logged_at(feed: &FeedKey, offset: u64, time: u64, kind: EventKind,
 
 /// Bob's message, its `seq` its offset, 10 bytes.
 pub(crate) fn message(feed: &FeedKey, offset: u64) -> Arc<Event> {
-    logged(feed, offset, EventKind::Message { sender: user("bob"), seq: offset }, 10)
+    logged(feed, offset, EventKind::Message { sender: user("bob"), seq: offset, created_at: None }, 10)
 }
 
 pub(crate) fn message_at(feed: &FeedKey, offset: u64, time: u64) -> Arc<Event> {
-    logged_at(feed, offset, time, EventKind::Message { sender: user("bob"), seq: offset }, 10)
+    logged_at(
+        feed,
+        offset,
+        time,
+        EventKind::Message { sender: user("bob"), seq: offset, created_at: None },
+        10,
+    )
 }
 
 pub(crate) fn messages(feed: &FeedKey, offsets: std::ops::RangeInclusive<u64>) -> Vec<Arc<Event>> {

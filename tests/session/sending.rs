@@ -82,7 +82,7 @@ proptest! {
         events_max in 1..20usize,
         bytes_max in 60..400usize,
     ) {
-        let kind = |seq| edgeway::domain::event::EventKind::Message { sender: user("bob"), seq };
+        let kind = |seq| edgeway::domain::event::EventKind::Message { sender: user("bob"), seq, created_at: None };
         let log: Vec<_> =
             (1u64..).zip(&sizes).map(|(offset, size)| logged(&feed("d"), offset, kind(offset), *size)).collect();
         let mut session = session(&config(events_max, bytes_max), &["d"]);

@@ -218,7 +218,7 @@ impl World {
             1..7 => {
                 let log = self.logs.get_mut(&feed).unwrap();
                 log.seq += 1;
-                Some(EventKind::Message { sender: someone, seq: log.seq })
+                Some(EventKind::Message { sender: someone, seq: log.seq, created_at: None })
             }
             7 => Some(EventKind::Receipt { user: someone }),
             _ => Some(EventKind::Application),

@@ -15,7 +15,6 @@ use super::http::reject::{Rejection, json};
 use super::wire::control::{GoAway, Welcome, goaway_json, token_expiring_json, welcome_json};
 use super::wire::events::write_prefix;
 use crate::application::ports::auth::{AuthError, Identity};
-use crate::application::ports::telemetry::Occurrence;
 use crate::application::usecase::attach::{Reading, session_gone, unverified};
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::session::reader::{Dismissal, DrainBudget, Drained, Outgoing, Transport};
@@ -57,11 +56,7 @@ pub async fn poll(
         other => other,
     };
     match more {
-        Ok(more) => {
-            let delivered = Occurrence::Delivered(Transport::Poll, answer.events as u64);
-            edge.gateway.telemetry().record(delivered);
-            Ok(answer.finish(&reading, more))
-        }
+        Ok(more) => Ok(answer.finish(&reading, more)),
         Err(dismissal) => dismissed(dismissal, answer, &reading),
     }
 }

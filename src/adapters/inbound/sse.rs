@@ -23,7 +23,6 @@ use super::http::reject::Rejection;
 use super::wire::control::{GoAway, HEARTBEAT_JSON, Welcome, goaway_json, token_expiring_json, welcome_json};
 use super::wire::events::write_prefix;
 use crate::application::ports::auth::Identity;
-use crate::application::ports::telemetry::Occurrence;
 use crate::application::usecase::attach::Reading;
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::time::whole_millis;
@@ -211,8 +210,6 @@ impl EventStream {
             if let Poll::Ready(drained) = self.reading.poll_drain(cx, BUDGET, &mut outgoing) {
                 let mut out = Vec::new();
                 self.write_outgoing(&outgoing, &mut out);
-                let delivered = Occurrence::Delivered(Transport::Sse, outgoing.len() as u64);
-                self.edge.gateway.telemetry().record(delivered);
                 if let Drained::Dismissed(dismissal) = drained {
                     self.ended = true;
                     if let Some(goaway) = GoAway::for_dismissal(dismissal) {

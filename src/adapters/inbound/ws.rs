@@ -27,7 +27,7 @@ use super::wire::events::{PREFIX_MAX_BYTES, write_prefix};
 use super::wire::replies::reply_json;
 use crate::application::command::{Command, Reply};
 use crate::application::ports::auth::{AuthError, Identity};
-use crate::application::ports::telemetry::Occurrence;
+use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::usecase::attach::{Reading, unverified};
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::time::Tick;
@@ -302,8 +302,6 @@ impl Connection {
     }
 
     fn feed(&mut self, outgoing: &mut Vec<Outgoing>) {
-        let delivered = Occurrence::Delivered(Transport::WebSocket, outgoing.len() as u64);
-        self.edge.gateway.telemetry().record(delivered);
         let mut prefix = Vec::with_capacity(PREFIX_MAX_BYTES);
         for item in outgoing.drain(..) {
             prefix.clear();
@@ -335,6 +333,8 @@ impl Connection {
     fn receive(&mut self, incoming: Incoming) {
         self.heard = Instant::now();
         let Incoming::Text(text) = incoming else { return };
+        let received = Occurrence::Received(Transport::WebSocket, text.len() as u64);
+        self.edge.gateway.telemetry().record(received);
         let Parsed { reference, said } = parse_frame(text.as_bytes());
         let command = match said {
             Ok(Said::Command(Command::Bye)) => {

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::application::ports::bus::EventBus;
 use crate::application::ports::codec::{EventCodec, Undecodable};
-use crate::application::ports::telemetry::{Occurrence, Telemetry};
+use crate::application::ports::telemetry::occurrence::{Occurrence, Telemetry};
 use crate::application::sessions::live::LiveSession;
 use crate::domain::ids::{DialogId, FeedKey, UserId};
 

@@ -13,7 +13,8 @@ use super::subscribers::{Closed, Slot, Subscribers};
 use crate::application::ports::bus::{
     BusError, LivePayload, LiveSink, LiveSubscription, LogEntry, LogSlice, ReadFrom,
 };
-use crate::application::ports::telemetry::{Occurrence, RepairReason};
+use crate::application::ports::telemetry::labels::RepairReason;
+use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::sessions::live::LiveSession;
 use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::ids::FeedKey;

@@ -62,6 +62,12 @@ impl FeedRegistry {
         }
     }
 
+    /// How many feeds there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
     /// A connected feed: its live channel is confirmed and its position known.
     ///
     /// # Errors

@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 
 use super::live::LiveSession;
 use crate::domain::ids::{SessionId, UserId};
-use crate::domain::time::Tick;
+use crate::domain::time::{Tick, UnixMillis};
+use crate::session::machine::Session;
 use crate::session::reader::Transport;
 
 const SHARDS: usize = 64;
@@ -59,6 +60,30 @@ pub struct Census {
     pub poll: usize,
     /// Read by nobody right now.
     pub detached: usize,
+    /// Events in all queues.
+    pub queued_events: usize,
+    /// Bytes of event bodies in all queues.
+    pub queued_bytes: usize,
+    /// The bus's time of the oldest event that a reader has not taken yet.
+    pub oldest_waiting: Option<UnixMillis>,
+}
+
+impl Census {
+    fn count(&mut self, machine: &Session) {
+        let outbox = machine.outbox();
+        self.queued_events += outbox.len();
+        self.queued_bytes += outbox.bytes();
+        match machine.attached_by() {
+            Some(Transport::WebSocket) => self.ws += 1,
+            Some(Transport::Sse) => self.sse += 1,
+            Some(Transport::Poll) => self.poll += 1,
+            None => return self.detached += 1,
+        }
+        let mut waiting = outbox.after(outbox.read()).filter_map(|entry| entry.event.as_ref());
+        if let Some(at) = waiting.find_map(|event| Some(event.logged.as_ref()?.at)) {
+            self.oldest_waiting = Some(self.oldest_waiting.map_or(at, |oldest| oldest.min(at)));
+        }
+    }
 }
 
 impl Default for SessionRegistry {
@@ -133,12 +158,7 @@ impl SessionRegistry {
         let mut census = Census::default();
         for shard in &self.by_id {
             for session in shard.lock().values() {
-                match session.peek(crate::session::machine::Session::attached_by) {
-                    Some(Transport::WebSocket) => census.ws += 1,
-                    Some(Transport::Sse) => census.sse += 1,
-                    Some(Transport::Poll) => census.poll += 1,
-                    None => census.detached += 1,
-                }
+                session.peek(|machine| census.count(machine));
             }
         }
         census

@@ -11,10 +11,13 @@ use super::subscribe::Start;
 use crate::application::command::{Subscribed, Targets};
 use crate::application::gateway::Gateway;
 use crate::application::ports::auth::{AuthError, Identity};
-use crate::application::ports::telemetry::Occurrence;
+use crate::application::ports::telemetry::labels::Limit;
+use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::sessions::live::LiveSession;
 use crate::domain::error::{ErrorCode, Refusal};
+use crate::domain::event::{Event, EventKind};
 use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
+use crate::domain::time::UnixMillis;
 use crate::session::cursor::Cursor;
 use crate::session::machine::Session;
 use crate::session::reader::{
@@ -52,6 +55,9 @@ pub struct Reading {
     gateway: Arc<Gateway>,
     session: Arc<LiveSession>,
     reader: ReaderId,
+    transport: Transport,
+    /// The bus's time when it began to read.
+    since: UnixMillis,
     /// How the session goes on.
     pub resume: Resume,
     /// From where it goes on.
@@ -74,11 +80,36 @@ impl Reading {
         budget: DrainBudget,
         out: &mut Vec<Outgoing>,
     ) -> Poll<Drained> {
+        let before = out.len();
         let drained = self.session.poll_drain(cx, self.reader, budget, out);
-        if drained.is_ready() && self.session.needs_care() {
-            self.gateway.attend(&self.session);
+        if drained.is_ready() {
+            self.note(&out[before..]);
+            if self.session.needs_care() {
+                self.gateway.attend(&self.session);
+            }
         }
         drained
+    }
+
+    /// Counts what is handed to the connection.
+    fn note(&self, outgoing: &[Outgoing]) {
+        if outgoing.is_empty() {
+            return;
+        }
+        let telemetry = &*self.gateway.ports.telemetry;
+        let bytes = outgoing.iter().filter_map(Outgoing::event).map(|event| event.body.len() as u64).sum();
+        let events = outgoing.len() as u64;
+        telemetry.record(Occurrence::Delivered { transport: self.transport, events, bytes });
+        // One of a batch stands for all: they waited for the same write.
+        let fresh = |event: &&Arc<Event>| event.logged.as_ref().is_some_and(|logged| logged.at >= self.since);
+        let Some(event) = outgoing.iter().filter_map(Outgoing::event).find(fresh) else { return };
+        let now = self.gateway.ports.bus.time();
+        if let Some(logged) = &event.logged {
+            telemetry.record(Occurrence::DeliveryLatency(now.since(logged.at)));
+        }
+        if let EventKind::Message { created_at: Some(at), .. } = event.kind {
+            telemetry.record(Occurrence::CommitLatency(now.since(at)));
+        }
     }
 
     /// The same, to be awaited.
@@ -191,6 +222,7 @@ impl Gateway {
         resume: Resume,
     ) -> Result<Reading, Refusal> {
         if self.sessions.of_user(&identity.user_id).len() >= self.config.sessions_per_user {
+            self.ports.telemetry.record(Occurrence::LimitHit(Limit::SessionsPerUser));
             return Err(Refusal::new(ErrorCode::LimitExceeded, "the user has as many sessions as allowed"));
         }
         let machine = Session::new(
@@ -207,7 +239,9 @@ impl Gateway {
         // Whatever goes wrong from here on: nobody reads it, so it goes by itself.
         self.schedule(&session);
         match self.prepare(&session, identity, input).await {
-            Ok((attached, subscribed)) => Ok(self.reading(session, attached, resume, subscribed)),
+            Ok((attached, subscribed)) => {
+                Ok(self.reading(session, input.transport, attached, resume, subscribed))
+            }
             Err(refusal) => {
                 self.end_session(&session, Dismissal::Expired).await;
                 Err(refusal)
@@ -262,7 +296,7 @@ impl Gateway {
         let now_bus = self.ports.bus.time();
         match session.attach(&request, now_bus) {
             Ok((attached, was_here)) => {
-                let reading = self.reading(session.clone(), attached, attached.resume, None);
+                let reading = self.reading(session.clone(), input.transport, attached, attached.resume, None);
                 if attached.resume == Resume::Rebuilt {
                     // The new generation must be known wherever its cursors may be presented.
                     self.save_record(&session).await;
@@ -317,7 +351,7 @@ impl Gateway {
             // Another attach was quicker: go on with that one.
             return Ok(Found::JustEnded);
         }
-        let reading = self.reading(session.clone(), attached, Resume::Rebuilt, None);
+        let reading = self.reading(session.clone(), input.transport, attached, Resume::Rebuilt, None);
         if let Err(refusal) = self.rejoin(&session).await {
             // Its record is as it was: the next attach tries again.
             session.with(|machine| machine.end(Dismissal::Expired));
@@ -377,15 +411,18 @@ impl Gateway {
     fn reading(
         self: &Arc<Self>,
         session: Arc<LiveSession>,
+        transport: Transport,
         attached: Attached,
         resume: Resume,
         subscribed: Option<Subscribed>,
     ) -> Reading {
         self.schedule(&session);
         Reading {
+            since: self.ports.bus.time(),
             gateway: self.clone(),
             session,
             reader: attached.reader,
+            transport,
             resume,
             cursor: attached.cursor,
             subscribed,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::replies::{MessageShape, to_json};
 use crate::application::ports::bus::{EVENT_MAX_BYTES, LogEntry};
@@ -17,7 +18,7 @@ use crate::domain::event::{Event, EventKind, LogEpoch, Logged, MembershipChange}
 use crate::domain::ids::{DialogId, FeedKey, ID_MAX_BYTES, UserId};
 use crate::domain::message::Message;
 use crate::domain::presence::{Presence, PresenceState, TypingState};
-use crate::domain::time::whole_millis;
+use crate::domain::time::{UnixMillis, whole_millis};
 use crate::session::cursor::Cursor;
 use crate::session::replay::Gap;
 
@@ -71,6 +72,9 @@ struct MessageHead<'a> {
     #[serde(borrow)]
     sender_id: Cow<'a, str>,
     seq: u64,
+    /// Only measured with: whatever stands here goes through.
+    #[serde(borrow)]
+    created_at: Option<&'a RawValue>,
 }
 
 impl EventCodec for JsonCodec {
@@ -260,7 +264,9 @@ fn logged_kind(feed: &FeedKey, head: &Head<'_>) -> Result<EventKind, Undecodable
                 && (1..=ID_MAX_BYTES).contains(&message.message_id.len());
             let sender = UserId::parse(&message.sender_id).map_err(|_| Undecodable::WrongShape)?;
             if sound {
-                Ok(EventKind::Message { sender, seq: message.seq })
+                let created_at =
+                    message.created_at.and_then(|raw| UnixMillis::parse(raw.get().trim_matches('"')));
+                Ok(EventKind::Message { sender, seq: message.seq, created_at })
             } else {
                 Err(Undecodable::WrongShape)
             }
@@ -376,7 +382,8 @@ mod tests {
         let expected = format!(r#"{{"cursor":"1.2.3","offset":7,{}"#, &MESSAGE[1..]);
         assert_eq!(client_sees(&event), expected);
         let sender = UserId::parse("ann").unwrap();
-        assert_eq!(event.kind, EventKind::Message { sender, seq: 3 });
+        let created_at = UnixMillis::parse("2026-01-01T00:00:00Z");
+        assert_eq!(event.kind, EventKind::Message { sender, seq: 3, created_at });
     }
 
     #[test]

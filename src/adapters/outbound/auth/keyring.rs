@@ -74,6 +74,14 @@ impl Keyring {
         }
     }
 
+    /// How long ago the keys were last fetched; `None` if they never are, or never were yet.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        let Self::Fetched(fetched) = self else { return None };
+        let latest = fetched.shared.latest.read();
+        Some(fetched.shared.clock.tick().since(latest.as_ref()?.fetched_at))
+    }
+
     /// How fetches went.
     #[must_use]
     pub fn fetch_counts(&self) -> FetchCounts {

@@ -58,6 +58,15 @@ impl KeySet {
         found.map_or(Lookup::Unfit, |key| Lookup::Key(&key.key))
     }
 
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Public(keys) => keys.len(),
+            Self::Secret(_) => 1,
+        }
+    }
+
     /// Whether there is no key at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -19,6 +19,8 @@ use super::source::{FileSource, JwksSource, UrlSource};
 use super::token::{Claims, MalformedToken, TOKEN_MAX_BYTES, UnverifiedToken};
 use crate::application::ports::auth::{AuthError, Authenticator, Identity, Scopes};
 use crate::application::ports::clock::Clock;
+use crate::application::ports::telemetry::labels::FetchOutcome;
+use crate::application::ports::telemetry::measure::{Gauges, Measure};
 use crate::domain::ids::UserId;
 use crate::domain::time::UnixMillis;
 
@@ -104,10 +106,20 @@ impl JwtVerifier {
         }
     }
 
-    /// How fetches of the JWK set went, for a metric.
+    /// How fetches of the JWK set went.
     #[must_use]
     pub fn jwks_fetches(&self) -> FetchCounts {
         self.keyring.fetch_counts()
+    }
+
+    /// Whether there is any key that a token could be verified with.
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.key_count() > 0
+    }
+
+    fn key_count(&self) -> usize {
+        self.keyring.current().map_or(0, |generation| generation.keys.len())
     }
 
     /// The keys for a token. If they lack the one it names, it may be newer than they are: then after another look.
@@ -163,6 +175,18 @@ impl JwtVerifier {
             Err(AuthError::Expired)
         } else {
             Ok(())
+        }
+    }
+}
+
+impl Gauges for JwtVerifier {
+    fn measure(&self, note: &mut dyn FnMut(Measure, f64)) {
+        let FetchCounts { ok, failed } = self.jwks_fetches();
+        note(Measure::JwksFetches(FetchOutcome::Ok), ok as f64);
+        note(Measure::JwksFetches(FetchOutcome::Failed), failed as f64);
+        note(Measure::JwksKeys, self.key_count() as f64);
+        if let Some(age) = self.keyring.age() {
+            note(Measure::JwksAge, age.as_secs_f64());
         }
     }
 }

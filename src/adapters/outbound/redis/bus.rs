@@ -19,6 +19,7 @@ use crate::application::ports::bus::{
     Appended, BusError, EVENT_MAX_BYTES, EventBus, EventLog, LiveSink, LiveSubscription, LogSlice, ReadFrom,
 };
 use crate::application::ports::clock::Clock;
+use crate::application::ports::telemetry::measure::{Gauges, Measure};
 use crate::domain::event::LogPosition;
 use crate::domain::ids::FeedKey;
 use crate::domain::time::UnixMillis;
@@ -98,6 +99,12 @@ impl RedisBus {
     #[must_use]
     pub fn probe_age(&self) -> Duration {
         self.pubsub.probe_age()
+    }
+}
+
+impl Gauges for RedisBus {
+    fn measure(&self, note: &mut dyn FnMut(Measure, f64)) {
+        note(Measure::BusProbeAge, self.probe_age().as_secs_f64());
     }
 }
 

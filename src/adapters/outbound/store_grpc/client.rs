@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
@@ -23,6 +23,9 @@ use crate::application::ports::store::{
     CallContext, DialogPage, HistoryPage, HistoryRange, MEMBERSHIP_BATCH_MAX, MessageStore, ReadMark, Sent,
     StoreError,
 };
+use crate::application::ports::telemetry::labels::{Label, StoreCode, StoreMethod};
+use crate::application::ports::telemetry::measure::{Gauges, Measure};
+use crate::application::ports::telemetry::occurrence::{NoTelemetry, Occurrence, Telemetry};
 use crate::domain::dialog::Membership;
 use crate::domain::ids::DialogId;
 use crate::domain::message::Draft;
@@ -33,6 +36,7 @@ pub struct GrpcMessageStore {
     endpoints: Endpoints,
     retry: Retry,
     config: Config,
+    telemetry: Arc<dyn Telemetry>,
 }
 
 impl GrpcMessageStore {
@@ -49,7 +53,13 @@ impl GrpcMessageStore {
             .collect::<Result<Vec<_>, InvalidEndpoint>>()?;
         let endpoints = Endpoints::new(channels, clock.clone()).ok_or(InvalidEndpoint::Missing)?;
         let retry = Retry::new(config.retry.clone(), config.breaker.clone(), clock);
-        Ok(Self { endpoints, retry, config })
+        Ok(Self { endpoints, retry, config, telemetry: Arc::new(NoTelemetry) })
+    }
+
+    /// The same, with its calls counted.
+    #[must_use]
+    pub fn counted_by(self, telemetry: Arc<dyn Telemetry>) -> Self {
+        Self { telemetry, ..self }
     }
 
     /// Whether the Store counts as down: calls fail at once, but for one probe now and then.
@@ -103,7 +113,7 @@ impl GrpcMessageStore {
 
     async fn call<Q, A, F, Fut>(
         &self,
-        method: &'static str,
+        method: StoreMethod,
         deadline: Deadline,
         call: &CallContext,
         query: Q,
@@ -124,8 +134,11 @@ impl GrpcMessageStore {
                 let answer = timeout(limit, rpc(MessageStoreClient::new(endpoint.channel()), request));
                 let request_id = metadata.request_id();
                 async move {
+                    let began = Instant::now();
                     let outcome =
                         answer.await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer")));
+                    let code = code_of(outcome.as_ref().err());
+                    self.telemetry.record(Occurrence::StoreCall { method, code, took: began.elapsed() });
                     outcome.map(Response::into_inner).map_err(|status| {
                         let error = mapping::attempt_error(&status);
                         if matches!(error, AttemptError::Unavailable | AttemptError::Timeout) {
@@ -140,8 +153,15 @@ impl GrpcMessageStore {
     }
 }
 
+fn code_of(failed: Option<&Status>) -> StoreCode {
+    let code = failed.map_or(Code::Ok, Status::code);
+    // The label's values are in the order of gRPC's numbers.
+    StoreCode::ALL.get(code as usize).copied().unwrap_or(StoreCode::Unknown)
+}
+
 /// Logs what an operator should see. The status's text is the Store's: it is logged, and goes no further.
-fn report(method: &'static str, request_id: &str, status: &Status) {
+fn report(method: StoreMethod, request_id: &str, status: &Status) {
+    let method = method.as_str();
     let code = status.code();
     let text = status.message();
     match code {
@@ -163,11 +183,17 @@ fn report(method: &'static str, request_id: &str, status: &Status) {
 }
 
 /// Answers what the Store said, or that it broke the contract.
-fn mapped<T>(method: &'static str, answer: Result<T, mapping::Unmappable>) -> Result<T, StoreError> {
+fn mapped<T>(method: StoreMethod, answer: Result<T, mapping::Unmappable>) -> Result<T, StoreError> {
     answer.map_err(|broken| {
-        tracing::error!(method, error = %broken, "the Store's answer can't be used");
+        tracing::error!(method = method.as_str(), error = %broken, "the Store's answer can't be used");
         broken.into()
     })
+}
+
+impl Gauges for GrpcMessageStore {
+    fn measure(&self, note: &mut dyn FnMut(Measure, f64)) {
+        note(Measure::StoreCircuitOpen, f64::from(u8::from(self.circuit_open())));
+    }
 }
 
 #[async_trait]
@@ -176,7 +202,10 @@ impl MessageStore for GrpcMessageStore {
         let query = mapping::send_request(call, draft);
         let rpc =
             |mut client: MessageStoreClient<Channel>, request| async move { client.send(request).await };
-        mapped("Send", mapping::sent(self.call("Send", self.config.send, call, query, rpc).await?))
+        mapped(
+            StoreMethod::Send,
+            mapping::sent(self.call(StoreMethod::Send, self.config.send, call, query, rpc).await?),
+        )
     }
 
     async fn read_upto(
@@ -188,7 +217,9 @@ impl MessageStore for GrpcMessageStore {
         let query = mapping::read_upto_request(call, dialog, seq);
         let rpc =
             |mut client: MessageStoreClient<Channel>, request| async move { client.read_upto(request).await };
-        Ok(mapping::read_mark(self.call("ReadUpto", self.config.read_upto, call, query, rpc).await?))
+        Ok(mapping::read_mark(
+            self.call(StoreMethod::ReadUpto, self.config.read_upto, call, query, rpc).await?,
+        ))
     }
 
     async fn check_membership(
@@ -204,8 +235,8 @@ impl MessageStore for GrpcMessageStore {
             client.check_membership(request).await
         };
         let deadline = self.config.check_membership;
-        let answer = self.call("CheckMembership", deadline, call, query, rpc).await?;
-        mapped("CheckMembership", mapping::memberships(answer))
+        let answer = self.call(StoreMethod::CheckMembership, deadline, call, query, rpc).await?;
+        mapped(StoreMethod::CheckMembership, mapping::memberships(answer))
     }
 
     async fn history(
@@ -219,8 +250,8 @@ impl MessageStore for GrpcMessageStore {
         let rpc = |mut client: MessageStoreClient<Channel>, request| async move {
             client.get_history(request).await
         };
-        let answer = self.call("GetHistory", self.config.list, call, query, rpc).await?;
-        mapped("GetHistory", mapping::history_page(answer))
+        let answer = self.call(StoreMethod::GetHistory, self.config.list, call, query, rpc).await?;
+        mapped(StoreMethod::GetHistory, mapping::history_page(answer))
     }
 
     async fn list_dialogs(
@@ -233,7 +264,22 @@ impl MessageStore for GrpcMessageStore {
         let rpc = |mut client: MessageStoreClient<Channel>, request| async move {
             client.list_dialogs(request).await
         };
-        let answer = self.call("ListDialogs", self.config.list, call, query, rpc).await?;
-        mapped("ListDialogs", mapping::dialog_page(answer))
+        let answer = self.call(StoreMethod::ListDialogs, self.config.list, call, query, rpc).await?;
+        mapped(StoreMethod::ListDialogs, mapping::dialog_page(answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_of_grpc_has_its_own_name_in_metrics() {
+        for code in StoreCode::ALL {
+            let status = Status::new(Code::from(i32::try_from(code.number()).unwrap()), "");
+            assert_eq!(code_of(Some(&status)), *code);
+        }
+        assert_eq!(code_of(None), StoreCode::Ok);
+        assert_eq!(Code::from(14), Code::Unavailable);
     }
 }
