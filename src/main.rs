@@ -9,13 +9,22 @@ use mimalloc::MiMalloc;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match cli::run(Cli::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("edgeway: {error:#}");
-            ExitCode::FAILURE
-        }
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failure(&error.into()),
+    };
+    let ended = runtime.block_on(cli::run(cli));
+    // What is still running then was given up: nobody waits for it.
+    runtime.shutdown_background();
+    match ended {
+        Ok(ending) => ending.exit_code(),
+        Err(error) => failure(&error),
     }
+}
+
+fn failure(error: &anyhow::Error) -> ExitCode {
+    eprintln!("edgeway: {error:#}");
+    ExitCode::FAILURE
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use super::lifecycle::Ending;
 use super::{dev, dev_routes, serve, store};
 use crate::adapters::outbound::auth::config::ScopeNames;
 use crate::adapters::outbound::auth::issuer::{self, TokenIssuer};
@@ -110,7 +111,7 @@ struct TokenArguments {
 ///
 /// # Errors
 /// Whatever went wrong, in words for the person who called.
-pub async fn run(cli: Cli) -> anyhow::Result<()> {
+pub async fn run(cli: Cli) -> anyhow::Result<Ending> {
     match cli.command {
         None => develop(cli.dev).await,
         Some(Command::Dev(arguments)) => develop(arguments).await,
@@ -118,19 +119,20 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Store(arguments)) => keep_messages(arguments).await,
         Some(Command::CheckConfig { config }) => {
             let settings = Settings::load(Some(&config), std::env::vars())?;
-            print(settings.effective_yaml())
+            print(settings.effective_yaml())?;
+            Ok(Ending::Done)
         }
-        Some(Command::Token(arguments)) => mint(&arguments),
+        Some(Command::Token(arguments)) => mint(&arguments).map(|()| Ending::Done),
     }
 }
 
-async fn develop(arguments: DevArguments) -> anyhow::Result<()> {
+async fn develop(arguments: DevArguments) -> anyhow::Result<Ending> {
     let listen = arguments.listen.map(|address| ("EDGEWAY__LISTEN".to_owned(), address.to_string()));
     let settings = Settings::development(std::env::vars().chain(listen))?;
     dev::run(settings, database(&arguments.db)?).await
 }
 
-async fn keep_messages(arguments: StoreArguments) -> anyhow::Result<()> {
+async fn keep_messages(arguments: StoreArguments) -> anyhow::Result<Ending> {
     anyhow::ensure!(text::is_prefix(&arguments.prefix), "--prefix takes 1 to 64 of A-Z a-z 0-9 _ . : -");
     let bus = commands::Config {
         prefix: arguments.prefix,

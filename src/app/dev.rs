@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::backplane::Backplane;
-use super::lifecycle::{Lifecycle, StopSignals};
+use super::lifecycle::{Ending, Lifecycle, StopSignals};
 use super::node::{Blueprint, Node};
 use super::{demo, dev_routes, logging};
 use crate::adapters::inbound::listener;
@@ -29,8 +29,8 @@ const NODE: &str = "dev";
 /// Runs until it is asked to stop.
 ///
 /// # Errors
-/// When something can't be started: a port in use, a database that can't be opened.
-pub async fn run(settings: Settings, database: Database) -> anyhow::Result<()> {
+/// When something can't be started (a port in use, a database that can't be opened), or a task has ended that must not.
+pub async fn run(settings: Settings, database: Database) -> anyhow::Result<Ending> {
     logging::start(&settings.telemetry)?;
     let mut signals = StopSignals::listen()?;
     let life = Lifecycle::default();
@@ -43,7 +43,7 @@ pub async fn run(settings: Settings, database: Database) -> anyhow::Result<()> {
     let store_listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the Store's port")?;
     let store_address = store_listener.local_addr()?;
     let stop_store = life.soft.clone();
-    life.tasks.spawn(async move {
+    life.spawn_vital("the reference Store", async move {
         if let Err(error) = store.serve(store_listener, stop_store).await {
             tracing::error!(%error, "the reference Store has ended");
         }
@@ -69,13 +69,7 @@ pub async fn run(settings: Settings, database: Database) -> anyhow::Result<()> {
     node.serve(listener, dev_routes::routes(edge, issuer, dialogs).merge(demo::routes()), None);
     announce(address)?;
 
-    signals.next().await;
-    tokio::select! {
-        () = node.leave(Duration::ZERO, Duration::ZERO) => {}
-        // A second signal ends it at once.
-        () = signals.next() => {}
-    }
-    Ok(())
+    signals.run([&life, &life], node.leave(Duration::ZERO, Duration::ZERO)).await
 }
 
 /// The one line on standard output that people (and programs) wait for.

@@ -26,7 +26,7 @@ use crate::application::ports::clock::Clock;
 use crate::application::ports::telemetry::measure::{Gauges, Measure};
 use crate::config::settings::Settings;
 
-/// How long connections may take to end once they were sent away.
+/// How long connections may take to end once they were sent away, beyond the time that a send may take.
 const STOP_GRACE: Duration = Duration::from_secs(3);
 /// Most connections of operators: scrapers, load balancers, and a few people.
 const ADMIN_CONNECTIONS_MAX: usize = 256;
@@ -55,6 +55,7 @@ pub struct Node {
     gauges: Vec<Arc<dyn Gauges>>,
     listener: listener::config::Config,
     leaving: CancellationToken,
+    stop_grace: Duration,
     life: Lifecycle,
 }
 
@@ -74,7 +75,7 @@ impl Node {
         let store = GrpcMessageStore::connect_lazy(store, clock.clone())?.counted_by(metrics.clone());
         let store = Arc::new(store);
         let (watched, until) = (store.clone(), life.soft.clone());
-        life.tasks.spawn(async move { watched.watch_health(until).await });
+        life.spawn_vital("the watch over the Store", async move { watched.watch_health(until).await });
 
         let mut checks = backplane.checks;
         let (circuit, draining) = (store.clone(), leaving.clone());
@@ -108,11 +109,13 @@ impl Node {
             clock: clock.clone(),
         };
         let gateway = Gateway::new(settings.gateway_part(name), ports, life.tasks.clone());
-        life.tasks.spawn(gateway.clone().keep_in_order(life.soft.clone()));
+        life.spawn_vital("housekeeping", gateway.clone().keep_in_order(life.soft.clone()));
         gauges.push(gateway.clone());
         let edge = Edge::new(gateway.clone(), settings.edge_part(), life.tasks.clone());
         let listener = settings.listener_part();
-        Ok(Self { edge, gateway, metrics, checks, gauges, listener, leaving, life: life.clone() })
+        // What has been taken from a client by then is answered, or given up by the Store's client.
+        let stop_grace = settings.store.send_timeout + STOP_GRACE;
+        Ok(Self { edge, gateway, metrics, checks, gauges, listener, leaving, stop_grace, life: life.clone() })
     }
 
     /// Serves operators in the background.
@@ -142,7 +145,7 @@ impl Node {
         tls: Option<ServerTls>,
     ) {
         let (tasks, soft, hard) = (self.life.tasks.clone(), self.life.soft.clone(), self.life.hard.clone());
-        self.life.tasks.spawn(async move {
+        self.life.spawn_vital("a listener", async move {
             listener::accept::serve(listener, router::finish(routes), config, tls, &tasks, soft, hard).await;
         });
     }
@@ -153,7 +156,7 @@ impl Node {
         self.leaving.cancel();
         tokio::time::sleep(delay).await;
         self.gateway.send_everybody_away(spread).await;
-        self.life.end(STOP_GRACE).await;
+        self.life.end(self.stop_grace).await;
     }
 }
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backplane::{Backplane, Presentation};
 use super::certificate;
-use super::lifecycle::{Lifecycle, StopSignals};
+use super::lifecycle::{Ending, Lifecycle, StopSignals};
 use super::logging;
 use super::node::{self, Blueprint, Node};
 use crate::adapters::inbound::listener;
@@ -30,8 +30,8 @@ const LINKS_GRACE: Duration = Duration::from_secs(1);
 /// Runs until it is asked to stop.
 ///
 /// # Errors
-/// When something can't be started: a port in use, a key file that can't be read.
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
+/// When something can't be started (a port in use, a key file that can't be read), or a task has ended that must not.
+pub async fn run(settings: Settings) -> anyhow::Result<Ending> {
     logging::start(&settings.telemetry)?;
     let mut signals = StopSignals::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
@@ -71,20 +71,19 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     if let Some(tls) = &tls {
         let (tls, soft) = (tls.clone(), life.soft.clone());
         let asked = certificate::reload_signal()?;
-        life.tasks.spawn(async move { certificate::keep_current(tls, asked, soft).await });
+        life.spawn_vital("the watch over the certificate", async move {
+            certificate::keep_current(tls, asked, soft).await;
+        });
     }
     let scheme = if tls.is_some() { "https" } else { "http" };
     node.serve(listener, Router::new(), tls);
     announce(&name, &format!("{scheme}://{address}/"), &advertised, admin_address)?;
 
-    signals.next().await;
-    tracing::info!("asked to stop");
-    tokio::select! {
-        () = node.leave(settings.drain.delay, settings.drain.spread) => links.end(LINKS_GRACE).await,
-        // A second signal ends it at once.
-        () = signals.next() => {}
-    }
-    Ok(())
+    let leave = async {
+        node.leave(settings.drain.delay, settings.drain.spread).await;
+        links.end(LINKS_GRACE).await;
+    };
+    signals.run([&life, &links], leave).await
 }
 
 fn store_tls(files: &StoreTls) -> anyhow::Result<Tls> {

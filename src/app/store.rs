@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
-use super::lifecycle::{Lifecycle, StopSignals};
+use super::lifecycle::{Ending, Lifecycle, StopSignals};
 use super::logging;
 use crate::adapters::outbound::clock::SystemClock;
 use crate::adapters::outbound::redis::bus::{self, RedisBus};
@@ -38,7 +38,7 @@ pub struct Config {
 ///
 /// # Errors
 /// When something can't be started: a port in use, a database that can't be opened, a URL that names no servers.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config) -> anyhow::Result<Ending> {
     logging::start(&Telemetry { log: LogFormat::Text, level: "info".to_owned(), otlp_endpoint: None })?;
     let mut signals = StopSignals::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
@@ -56,16 +56,19 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let mut serving = Box::pin(store.serve(listener, life.soft.clone()));
     tokio::select! {
-        served = &mut serving => return served.context("the Store has ended"),
-        () = signals.next() => life.soft.cancel(),
+        served = &mut serving => {
+            served.context("the Store has ended")?;
+            anyhow::bail!("the Store has ended though nobody told it to");
+        }
+        _ = signals.next() => life.soft.cancel(),
     }
     tokio::select! {
         served = serving => served.context("the Store has ended")?,
         // A second signal ends it at once.
-        () = signals.next() => return Ok(()),
+        signal = signals.next() => return Ok(Ending::Abandoned(signal)),
     }
     links.end(LINKS_GRACE).await;
-    Ok(())
+    Ok(Ending::Done)
 }
 
 /// The one line on standard output that people (and programs) wait for.

@@ -28,8 +28,6 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
 const CARE_BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait before care that failed is tried again.
 const CARE_BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Records of a leaving node that are written at the same time.
-const FAREWELL_SAVES_AT_ONCE_MAX: usize = 64;
 
 /// Calls the node when a session needs it.
 pub struct Care {
@@ -256,22 +254,6 @@ impl Gateway {
         if let Err(error) = self.ports.records.remove(session.id(), session.user_id()).await {
             tracing::warn!(%error, "session record not removed");
         }
-    }
-
-    /// The node is going: every reader is sent away, to come back at some time within `spread`; every session is
-    /// written down.
-    pub async fn send_everybody_away(self: &Arc<Self>, spread: Duration) {
-        let sessions = self.sessions.all();
-        // All readers first: what each was handed by then is what its record must know of.
-        for session in &sessions {
-            let reconnect_after = spread.mul_f64(fastrand::f64());
-            session.with(|machine| machine.dismiss(Dismissal::Draining { reconnect_after }));
-        }
-        stream::iter(sessions)
-            .for_each_concurrent(FAREWELL_SAVES_AT_ONCE_MAX, |session| async move {
-                self.save_record(&session).await;
-            })
-            .await;
     }
 
     /// Writes down what must outlive this node. False if the session has ended, or goes on at another node.

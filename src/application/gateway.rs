@@ -1,6 +1,7 @@
 //! A node: its ports, its feeds, its sessions.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
@@ -103,6 +104,8 @@ pub struct Gateway {
     pub(super) memberships: Memberships,
     pub(super) read_marks: ReadMarks,
     pub(super) tasks: TaskTracker,
+    /// Nothing begins here any more: see [`super::farewell`].
+    pub(super) leaving: AtomicBool,
 }
 
 impl Gateway {
@@ -125,6 +128,7 @@ impl Gateway {
                 config,
                 ports,
                 tasks,
+                leaving: AtomicBool::new(false),
             }
         })
     }

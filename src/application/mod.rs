@@ -6,6 +6,7 @@
 pub mod care;
 pub mod catch_up;
 pub mod command;
+pub mod farewell;
 pub mod feed;
 pub mod gateway;
 pub mod gauges;

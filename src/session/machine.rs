@@ -78,6 +78,8 @@ pub struct Session {
     /// Whether the session counts as present for others.
     pub(super) here: bool,
     pub(super) status: PresenceState,
+    /// The node is going: nobody may read here any more.
+    pub(super) sent_away: bool,
     pub(super) ended: Option<Dismissal>,
 }
 
@@ -140,6 +142,7 @@ impl Session {
             token_notice_waiting: false,
             here: false,
             status: PresenceState::Online,
+            sent_away: false,
             ended: None,
         }
     }

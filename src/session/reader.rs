@@ -96,6 +96,9 @@ pub enum AttachRefused {
     /// The session has ended.
     #[error("the session has ended")]
     Ended,
+    /// The node is going: the session goes on at another one.
+    #[error("the node is going away")]
+    SentAway,
 }
 
 /// Why a reader must go.

@@ -1,5 +1,7 @@
 //! What goes out: attaching, draining, acknowledging, and the end of it.
 
+use std::time::Duration;
+
 use super::cursor::Cursor;
 use super::delivered::{self, message_seq, position_after};
 use super::machine::Session;
@@ -13,11 +15,11 @@ use crate::domain::event::LogPosition;
 use crate::domain::time::{Tick, UnixMillis};
 
 /// How much further back than a cursor's watermark a rebuild reads: the clocks of the bus's shards differ.
-pub const REBUILD_MARGIN: std::time::Duration = CLOCKS_APART_MAX;
+pub const REBUILD_MARGIN: Duration = CLOCKS_APART_MAX;
 /// How far ahead of the bus's clock a cursor's watermark may be before it counts as forged.
-pub const WATERMARK_TOLERANCE: std::time::Duration = std::time::Duration::from_secs(60);
+pub const WATERMARK_TOLERANCE: Duration = Duration::from_secs(60);
 /// How long before its token expires a reader is told.
-pub const TOKEN_NOTICE: std::time::Duration = std::time::Duration::from_secs(60);
+pub const TOKEN_NOTICE: Duration = Duration::from_secs(60);
 /// Largest number a cursor can carry: what a JSON number holds exactly.
 const NUMBER_MAX: u64 = 1 << 53;
 
@@ -47,6 +49,9 @@ impl Session {
     ) -> Result<Attached, AttachRefused> {
         if self.ended.is_some() {
             return Err(AttachRefused::Ended);
+        }
+        if self.sent_away {
+            return Err(AttachRefused::SentAway);
         }
         if let (Some(asked), Some(highest)) = (request.attach, self.highest_attach)
             && asked <= highest
@@ -202,6 +207,19 @@ impl Session {
         if let Attachment::Attached(current) = &mut self.attachment {
             current.dismissal.get_or_insert(dismissal);
         }
+    }
+
+    /// The node is going: the reader is sent away, and nobody reads here from now on. The session goes on elsewhere, from
+    /// what it has handed out by now.
+    pub fn send_away(&mut self, reconnect_after: Duration) {
+        self.sent_away = true;
+        self.dismiss(Dismissal::Draining { reconnect_after });
+    }
+
+    /// Whether the session was sent away.
+    #[must_use]
+    pub fn is_sent_away(&self) -> bool {
+        self.sent_away
     }
 
     /// Ends the session for good.

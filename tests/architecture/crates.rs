@@ -43,10 +43,10 @@ pub(crate) const CRATES: [(&str, &str); 16] = [
     ("config", "confique ipnet secrecy serde serde_yaml strsim thiserror url"),
     (
         "app",
-        "anyhow axum bytes clap getrandom http rust_embed serde serde_json tokio tokio_util tracing \
+        "anyhow axum bytes clap futures_util getrandom http rust_embed serde serde_json tokio tokio_util tracing \
          tracing_subscriber",
     ),
-    ("main", "clap mimalloc tokio"),
+    ("main", "anyhow clap mimalloc tokio"),
 ];
 
 /// The same for code that is only built for tests, beside what the part may use anyway.

@@ -143,3 +143,17 @@ fn ephemeral_events_are_the_first_to_go_and_a_message_ends_typing() {
     push_all(&mut session, &messages(&feed("d"), 2..=4));
     assert_eq!(typists(&drain(&mut session, reader, 9).0), 0, "the spill took it");
 }
+
+#[test]
+fn a_session_that_was_sent_away_takes_no_reader_and_keeps_what_it_has() {
+    let mut session = session(&config(8, 1000), &["d"]);
+    let reader = attach(&mut session, None).reader;
+    session.send_away(Duration::from_secs(1));
+    assert!(session.is_readable(reader));
+    let (_, drained) = drain(&mut session, reader, 1);
+    assert_eq!(drained, Drained::Dismissed(Dismissal::Draining { reconnect_after: Duration::from_secs(1) }));
+    session.detach(reader, Tick(1));
+    push_all(&mut session, &messages(&feed("d"), 1..=3));
+    assert_eq!(try_attach(&mut session, None).unwrap_err(), AttachRefused::SentAway);
+    assert_eq!(session.outbox().len(), 3);
+}

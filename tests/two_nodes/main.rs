@@ -18,6 +18,8 @@ macro_rules! tests {
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod drain;
+#[cfg(test)]
 mod faults;
 // What the clients can do beyond this is what the transport suite uses.
 #[cfg(test)]

@@ -11,9 +11,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::future::ready;
+use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
 use http_body::Frame;
+use http_body_util::StreamBody;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::http::attach_query::AttachQuery;
@@ -57,7 +60,11 @@ pub async fn stream_events(
     match open(&edge, query, &headers).await {
         Ok(stream) => Ok(event_stream(Body::new(stream))),
         Err(refusal) => match shed_reason(&refusal) {
-            Some(reason) => Ok(event_stream(Body::from(shed(reason)))),
+            Some(reason) => {
+                // Without a length, like every stream.
+                let told = stream::once(ready(Ok::<_, Infallible>(Frame::data(Bytes::from(shed(reason))))));
+                Ok(event_stream(Body::new(StreamBody::new(told))))
+            }
             None => Err(refusal.into()),
         },
     }
@@ -96,7 +103,8 @@ fn shed_reason(refusal: &Refusal) -> Option<&'static str> {
 /// A stream that says only when to come back.
 fn shed(reason: &'static str) -> Vec<u8> {
     let retry = jittered(SHED_RETRY_FIRST, SHED_RETRY_JITTER);
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::with_capacity(PADDING_BYTES + 256);
+    write_padding(&mut out);
     write_retry(retry, &mut out);
     write_data(&goaway_json(&GoAway { reason, reconnect_after: retry, resumable: true }), &mut out);
     out
@@ -147,9 +155,7 @@ impl EventStream {
     fn opening_bytes(&self, identity: &Identity) -> Vec<u8> {
         let session = self.reading.session();
         let mut out = Vec::with_capacity(PADDING_BYTES + 1024);
-        out.push(b':');
-        out.resize(PADDING_BYTES, b' ');
-        out.extend_from_slice(b"\n\n");
+        write_padding(&mut out);
         write_retry(jittered(RETRY_FIRST, RETRY_JITTER), &mut out);
         let welcome = Welcome {
             session: session.id().as_str(),
@@ -276,6 +282,12 @@ impl http_body::Body for EventStream {
 fn write_data(json: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"data: ");
     out.extend_from_slice(json);
+    out.extend_from_slice(b"\n\n");
+}
+
+fn write_padding(out: &mut Vec<u8>) {
+    out.push(b':');
+    out.resize(out.len() + PADDING_BYTES, b' ');
     out.extend_from_slice(b"\n\n");
 }
 

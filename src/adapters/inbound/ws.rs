@@ -209,6 +209,8 @@ struct Connection {
     in_flight: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// A `bye` waits until what was said before it has been answered.
     bye: Option<Option<String>>,
+    /// It is sent away, by this time at the latest: once what was said before has been answered.
+    dismissed: Option<(Dismissal, Instant)>,
     heard: Instant,
     next_ping: Instant,
     /// Since when something has been waiting to be written.
@@ -227,6 +229,7 @@ impl Connection {
             reading,
             in_flight: FuturesUnordered::new(),
             bye: None,
+            dismissed: None,
             heard: now,
             next_ping,
             stalled: None,
@@ -242,20 +245,27 @@ impl Connection {
             if self.bye.is_some() && self.in_flight.is_empty() {
                 self.say_bye().await;
             }
+            if let Some((dismissal, until)) = self.dismissed
+                && (self.in_flight.is_empty() || Instant::now() >= until)
+            {
+                return Some((self.socket, dismissal.into()));
+            }
             let deadline = self.deadline();
             if timer.deadline() != deadline {
                 timer.as_mut().reset(deadline);
             }
             // A client that takes nothing is not asked for more.
             let busy = self.in_flight.len() >= COMMANDS_IN_FLIGHT_MAX || !self.socket.has_room();
-            let reads = !busy && self.bye.is_none();
+            let reads = !busy && self.bye.is_none() && self.dismissed.is_none();
             let now = self.edge.gateway.clock().tick();
             tokio::select! {
                 biased;
-                drained = self.reading.drain(BUDGET, &mut outgoing), if self.socket.has_room() => {
+                drained = self.reading.drain(BUDGET, &mut outgoing),
+                    if self.dismissed.is_none() && self.socket.has_room() =>
+                {
                     self.feed(&mut outgoing);
                     if let Drained::Dismissed(dismissal) = drained {
-                        return Some((self.socket, dismissal.into()));
+                        self.dismissed = Some((dismissal, Instant::now() + self.patience_at_the_end(dismissal)));
                     }
                 }
                 event = read_or_write(&mut self.socket, reads, now) => {
@@ -372,6 +382,17 @@ impl Connection {
         }
     }
 
+    /// How long answers that are under way are waited for: where the session goes on, whoever has sent something learns
+    /// what came of it.
+    fn patience_at_the_end(&self, dismissal: Dismissal) -> Duration {
+        match dismissal {
+            Dismissal::Draining { .. } | Dismissal::TokenExpired | Dismissal::Superseded => {
+                self.edge.gateway.config().send_patience
+            }
+            Dismissal::Kicked | Dismissal::Deleted | Dismissal::Bye | Dismissal::Expired => Duration::ZERO,
+        }
+    }
+
     async fn say_bye(&mut self) {
         let Some(reference) = self.bye.take() else { return };
         let done = self.edge.gateway.carry_out(&self.identity, self.reading.session(), Command::Bye);
@@ -382,6 +403,7 @@ impl Connection {
     fn deadline(&self) -> Instant {
         let silence = self.heard + self.edge.config.ws_ping + PONG_GRACE;
         let deadline = self.next_ping.min(silence);
+        let deadline = self.dismissed.map_or(deadline, |(_, until)| deadline.min(until));
         self.stalled.map_or(deadline, |since| deadline.min(since + WRITE_STALL_MAX))
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -9,6 +10,7 @@ use futures_util::stream;
 use super::presence::bus_refusal;
 use super::subscribe::Start;
 use crate::application::command::{Subscribed, Targets};
+use crate::application::farewell::going_away;
 use crate::application::gateway::Gateway;
 use crate::application::ports::auth::{AuthError, Identity};
 use crate::application::ports::telemetry::labels::Limit;
@@ -191,11 +193,16 @@ impl Gateway {
     /// A session of this node by what a client calls it.
     ///
     /// # Errors
-    /// `session_gone`, also for another user's.
+    /// `session_gone`, also for another user's; `draining` once the session goes on elsewhere.
     pub fn require_session(&self, identity: &Identity, asked: &str) -> Result<Arc<LiveSession>, Refusal> {
         let id = SessionId::parse(asked).map_err(|_| session_gone())?;
-        let session = self.session_of(identity, &id).ok_or_else(session_gone)?;
-        if session.peek(|machine| machine.ended().is_some()) { Err(session_gone()) } else { Ok(session) }
+        let gone = || if self.is_leaving() { going_away() } else { session_gone() };
+        let session = self.session_of(identity, &id).ok_or_else(gone)?;
+        match session.peek(|machine| (machine.ended().is_some(), machine.is_sent_away())) {
+            (true, _) => Err(session_gone()),
+            (false, true) => Err(going_away()),
+            (false, false) => Ok(session),
+        }
     }
 
     /// Ends a session, wherever it is kept.
@@ -221,6 +228,9 @@ impl Gateway {
         input: &AttachInput,
         resume: Resume,
     ) -> Result<Reading, Refusal> {
+        if self.is_leaving() {
+            return Err(going_away());
+        }
         if self.sessions.of_user(&identity.user_id).len() >= self.config.sessions_per_user {
             self.ports.telemetry.record(Occurrence::LimitHit(Limit::SessionsPerUser));
             return Err(Refusal::new(ErrorCode::LimitExceeded, "the user has as many sessions as allowed"));
@@ -335,6 +345,9 @@ impl Gateway {
         input: &AttachInput,
         id: &SessionId,
     ) -> Result<Found, Refusal> {
+        if self.is_leaving() {
+            return Err(going_away());
+        }
         let record = self.ports.records.load(id).await.map_err(bus_refusal)?;
         let Some(mut record) = record.filter(|record| record.user_id == identity.user_id) else {
             return Ok(Found::Nothing);
@@ -416,6 +429,10 @@ impl Gateway {
         resume: Resume,
         subscribed: Option<Subscribed>,
     ) -> Reading {
+        if self.is_leaving() {
+            // It came in while the others were being sent away.
+            session.with(|machine| machine.send_away(Duration::ZERO));
+        }
         self.schedule(&session);
         Reading {
             since: self.ports.bus.time(),
@@ -457,6 +474,7 @@ fn refused(why: AttachRefused) -> Refusal {
             Refusal::new(ErrorCode::CursorInvalid, "the cursor is not of this session or ahead of it")
         }
         AttachRefused::Ended => session_gone(),
+        AttachRefused::SentAway => going_away(),
     }
 }
 

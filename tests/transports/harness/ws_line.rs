@@ -89,10 +89,17 @@ impl WsLine {
     }
 
     pub(crate) async fn send(&mut self, message: Message) {
-        let sent = within("a frame to be sent", self.stream.send(message)).await;
-        if let Err(e) = sent {
+        if let Err(e) = self.try_send(message).await {
             panic!("a frame could not be sent: {e:?}; {:?}", self.hear().await);
         }
+    }
+
+    /// The same where the connection may just have been closed: then that is what is heard next.
+    ///
+    /// # Errors
+    /// What broke.
+    pub(crate) async fn try_send(&mut self, message: Message) -> Result<(), Error> {
+        within("a frame to be sent", self.stream.send(message)).await
     }
 
     /// Sends an object as a text frame.

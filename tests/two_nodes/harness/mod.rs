@@ -2,6 +2,7 @@
 
 pub(crate) mod nodes;
 pub(crate) mod program;
+pub(crate) mod roamer;
 pub(crate) mod seen;
 pub(crate) mod server;
 pub(crate) mod stage;

@@ -56,7 +56,7 @@ impl Nodes {
             &format!("auth: {{ jwks_file: \"{jwks}\", issuer: {ISSUER}, audience: {ISSUER} }}"),
             &format!("store: {{ endpoint: \"http://{store_address}\" }}"),
             &format!("bus: {{ url: \"{bus}\" }}"),
-            "limits: { commands_per_second: 100000, sends_per_second: 100000 }",
+            "limits: { commands_per_second: 100000, sends_per_second: 100000, connects_per_second_per_ip: 100000 }",
             "drain: { delay: 0s, spread: 0s }",
             "telemetry: { log: text, level: \"info,edgeway=debug\" }",
         ] {
