@@ -1,9 +1,7 @@
 # The commands of this project. `make help` lists them.
 
-SCRIPTS := $(wildcard web-demo/*.js)
-
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint bench docs tools
+.PHONY: help run test fmt lint bench docs tools web
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,10 +12,12 @@ run: ## Everything in one process, on http://127.0.0.1:8080/
 test: tools ## What must pass before a change goes in
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
-	@for script in $(SCRIPTS); do \
-		node --input-type=module --check < $$script || { echo "$$script does not parse" >&2; exit 1; }; \
-	done
 	cargo test --locked
+	$(MAKE) web
+
+web: tools ## Checks and tests the client library and the demo
+	cargo build --locked
+	cd web-demo && npm ci && npm test
 
 fmt: ## Formats the sources
 	cargo fmt

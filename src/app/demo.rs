@@ -1,44 +1,57 @@
-//! The web demo, from within the binary.
+//! The web demo, from within the binary: a page, and the client library as it is.
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::StatusCode;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use rust_embed::RustEmbed;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use rust_embed::{EmbeddedFile, RustEmbed};
 
-use crate::adapters::inbound::http::reject::Rejection;
-
-/// Only the page's own scripts and its own server; its styles stand in it.
-const POLICY: &str =
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
+/// Only what comes from this server: no script within the page, no picture, no frame, no foreign address.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 #[derive(RustEmbed)]
-#[folder = "web-demo/"]
-#[include = "*.html"]
-#[include = "*.js"]
-struct Files;
+#[folder = "web-demo/page/"]
+struct Page;
 
-/// `/` and the files beside it, each by its name: any other path stays unknown.
+#[derive(RustEmbed)]
+#[folder = "web-demo/client/src/"]
+#[include = "*.js"]
+struct Client;
+
+/// `/` and the files beside it, `/client/` and those of the library, each by its name: any other path stays unknown.
 pub fn routes() -> Router {
-    let page = Router::new().route("/", get(|| async { file("index.html") }));
-    Files::iter().fold(page, |routes, name| {
-        let path = format!("/{name}");
-        routes.route(&path, get(move || async move { file(&name) }))
-    })
+    let index = Page::get("index.html");
+    let page = Page::iter().map(|name| (format!("/{name}"), Page::get(&name)));
+    let client = Client::iter().map(|name| (format!("/client/{name}"), Client::get(&name)));
+    std::iter::once(("/".to_owned(), index))
+        .chain(page)
+        .chain(client)
+        .filter_map(|(path, file)| Some((path, file?)))
+        .fold(Router::new(), |routes, (path, file)| {
+            let kind = kind_of(&path);
+            routes.route(&path, get(move || async move { answer(&file, kind) }))
+        })
 }
 
-fn file(name: &str) -> Response {
-    let Some(found) = Files::get(name) else {
-        return Rejection::of_http(StatusCode::NOT_FOUND, "there is nothing at this path").into_response();
-    };
-    let kind =
-        if name.ends_with(".js") { "text/javascript; charset=utf-8" } else { "text/html; charset=utf-8" };
+fn kind_of(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "text/html; charset=utf-8",
+    }
+}
+
+fn answer(file: &EmbeddedFile, kind: &'static str) -> Response {
     let headers = [
         (CONTENT_TYPE, kind),
         (CACHE_CONTROL, "no-cache"),
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
     ];
-    (headers, found.data).into_response()
+    (headers, file.data.clone()).into_response()
 }
