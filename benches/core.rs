@@ -15,7 +15,7 @@ use edgeway::application::ports::clock::ManualClock;
 use edgeway::application::ports::codec::EventCodec;
 use edgeway::application::ports::telemetry::occurrence::{Occurrence, Telemetry};
 use edgeway::application::sessions::live::LiveSession;
-use edgeway::domain::event::{Event, EventKind, LogPosition, Logged};
+use edgeway::domain::event::{Event, EventKind, LogPosition, Logged, NodeWord};
 use edgeway::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use edgeway::domain::time::{Tick, UnixMillis};
 use edgeway::session::cursor::Cursor;
@@ -213,6 +213,7 @@ struct Nobody;
 impl Caretaker for Nobody {
     fn attend(&self, _: &Arc<LiveSession>) {}
     fn membership_changed(&self, _: &UserId, _: &DialogId) {}
+    fn node_said(&self, _: &FeedKey, _: &NodeWord) {}
 }
 
 impl Telemetry for Nobody {

@@ -9,6 +9,7 @@ use crate::adapters::inbound::admin::Check;
 use crate::adapters::outbound::auth::tickets::MemoryTickets;
 use crate::adapters::outbound::memory::bus::MemoryBus;
 use crate::adapters::outbound::memory::idempotency::MemoryIdempotency;
+use crate::adapters::outbound::memory::nodes::NoOtherNodes;
 use crate::adapters::outbound::memory::presence::MemoryPresence;
 use crate::adapters::outbound::memory::records::MemorySessionRecords;
 use crate::adapters::outbound::memory::throttle::MemoryTypingThrottle;
@@ -24,6 +25,7 @@ use crate::application::ports::auth::TicketStore;
 use crate::application::ports::bus::EventBus;
 use crate::application::ports::clock::Clock;
 use crate::application::ports::idempotency::IdempotencyCache;
+use crate::application::ports::nodes::NodeDirectory;
 use crate::application::ports::presence::PresenceStore;
 use crate::application::ports::records::SessionRecords;
 use crate::application::ports::telemetry::measure::Gauges;
@@ -40,6 +42,8 @@ pub struct Backplane {
     pub presence: Arc<dyn PresenceStore>,
     /// What sessions are rebuilt from.
     pub records: Arc<dyn SessionRecords>,
+    /// Which nodes there are.
+    pub nodes: Arc<dyn NodeDirectory>,
     /// At most one "typing" in a while.
     pub throttle: Arc<dyn TypingThrottle>,
     /// One-use stand-ins for tokens.
@@ -48,6 +52,8 @@ pub struct Backplane {
     pub checks: Vec<Check>,
     /// How it is.
     pub gauges: Vec<Arc<dyn Gauges>>,
+    /// Until this is cancelled, other nodes are told that this one lives.
+    pub announced: CancellationToken,
 }
 
 /// A node as the others see it.
@@ -57,8 +63,6 @@ pub struct Presentation {
     pub name: String,
     /// Where the others reach it: `scheme://host:port`.
     pub address: String,
-    /// From here on it is not announced any more.
-    pub until: CancellationToken,
 }
 
 impl Backplane {
@@ -71,9 +75,11 @@ impl Backplane {
             idempotency: Arc::new(MemoryIdempotency::new(clock.clone())),
             presence: Arc::new(MemoryPresence::new()),
             records: Arc::new(MemorySessionRecords::new(settings.records_part(), clock.clone())),
+            nodes: Arc::new(NoOtherNodes),
             throttle: Arc::new(MemoryTypingThrottle::new(settings.throttle_part(), clock.clone())),
             tickets: Arc::new(MemoryTickets::new(clock.clone())),
             checks: Vec::new(),
+            announced: CancellationToken::new(),
         }
     }
 
@@ -106,7 +112,9 @@ impl Backplane {
                 .then(|| format!("nothing has come back over the live link for {} s", age.as_secs()))
         });
         let directory = nodes::Config { node: node.name.clone(), address: node.address };
-        RedisNodes::new(directory, commands.clone()).announce(&links.tasks, node.until);
+        let nodes = RedisNodes::new(directory, commands.clone());
+        let announced = CancellationToken::new();
+        nodes.announce(&links.tasks, announced.clone());
         let records = records::Config { ttl: settings.session.record_ttl, node: node.name };
         let throttle = throttle::Config { interval: settings.throttle_part().interval };
         let idempotency = idempotency::Config::default();
@@ -116,9 +124,11 @@ impl Backplane {
             idempotency: Arc::new(RedisIdempotency::new(idempotency, commands.clone(), links.tasks.clone())),
             presence: Arc::new(RedisPresence::new(commands.clone())),
             records: Arc::new(RedisSessionRecords::new(records, commands.clone())),
+            nodes: Arc::new(nodes),
             throttle: Arc::new(RedisTypingThrottle::new(throttle, commands.clone())),
             tickets: Arc::new(RedisTickets::new(commands)),
             checks: vec![check],
+            announced,
         })
     }
 }

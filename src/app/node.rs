@@ -14,6 +14,7 @@ use crate::adapters::inbound::admin::{self, Admin, Check};
 use crate::adapters::inbound::http::edge::Edge;
 use crate::adapters::inbound::listener;
 use crate::adapters::inbound::listener::tls::ServerTls;
+use crate::adapters::inbound::peers::pool::Peers;
 use crate::adapters::inbound::router;
 use crate::adapters::inbound::wire::events::JsonCodec;
 use crate::adapters::outbound::auth::config::KeyOrigin;
@@ -56,6 +57,7 @@ pub struct Node {
     listener: listener::config::Config,
     leaving: CancellationToken,
     stop_grace: Duration,
+    announced: CancellationToken,
     life: Lifecycle,
 }
 
@@ -71,6 +73,7 @@ impl Node {
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let Blueprint { settings, name, backplane, store, keys } = blueprint;
+        let announced = backplane.announced;
         let metrics = Arc::new(Metrics::default());
         let store = GrpcMessageStore::connect_lazy(store, clock.clone())?.counted_by(metrics.clone());
         let store = Arc::new(store);
@@ -102,6 +105,7 @@ impl Node {
             idempotency: backplane.idempotency,
             presence: backplane.presence,
             records: backplane.records,
+            nodes: backplane.nodes,
             throttle: backplane.throttle,
             auth: verifier,
             tickets: backplane.tickets,
@@ -111,11 +115,23 @@ impl Node {
         let gateway = Gateway::new(settings.gateway_part(name), ports, life.tasks.clone());
         life.spawn_vital("housekeeping", gateway.clone().keep_in_order(life.soft.clone()));
         gauges.push(gateway.clone());
-        let edge = Edge::new(gateway.clone(), settings.edge_part(), life.tasks.clone());
+        let peers = Peers::new(life.tasks.clone(), life.soft.clone());
+        let edge = Edge::new(gateway.clone(), settings.edge_part(), peers, life.tasks.clone());
         let listener = settings.listener_part();
         // What has been taken from a client by then is answered, or given up by the Store's client.
         let stop_grace = settings.store.send_timeout + STOP_GRACE;
-        Ok(Self { edge, gateway, metrics, checks, gauges, listener, leaving, stop_grace, life: life.clone() })
+        Ok(Self {
+            edge,
+            gateway,
+            metrics,
+            checks,
+            gauges,
+            listener,
+            leaving,
+            stop_grace,
+            announced,
+            life: life.clone(),
+        })
     }
 
     /// Serves operators in the background.
@@ -155,7 +171,10 @@ impl Node {
     pub async fn leave(&self, delay: Duration, spread: Duration) {
         self.leaving.cancel();
         tokio::time::sleep(delay).await;
+        self.edge.peers.leave(spread);
         self.gateway.send_everybody_away(spread).await;
+        // Until here others could ask for its sessions.
+        self.announced.cancel();
         self.life.end(self.stop_grace).await;
     }
 }

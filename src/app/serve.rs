@@ -50,8 +50,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<Ending> {
         Bus::Redis { url, prefix } => {
             let servers =
                 commands::Config { prefix: prefix.clone(), ..commands::Config::new(url.expose().clone()) };
-            let node =
-                Presentation { name: name.clone(), address: advertised.clone(), until: leaving.clone() };
+            let node = Presentation { name: name.clone(), address: advertised.clone() };
             Backplane::on_redis(&settings, &servers, node, &links, &clock)?
         }
         Bus::Memory => {

@@ -13,6 +13,7 @@ use super::gateway::Gateway;
 use super::ports::presence::PRESENCE_TTL;
 use super::ports::records::Saved;
 use super::sessions::live::{Chore, LiveSession};
+use crate::domain::event::NodeWord;
 use crate::domain::ids::{DialogId, FeedKey, UserId};
 use crate::session::machine::Session;
 use crate::session::reader::Dismissal;
@@ -52,6 +53,12 @@ impl Caretaker for Care {
     fn membership_changed(&self, user: &UserId, dialog: &DialogId) {
         if let Some(gateway) = self.gateway.upgrade() {
             gateway.memberships.forget(user, dialog);
+        }
+    }
+
+    fn node_said(&self, feed: &FeedKey, word: &NodeWord) {
+        if let (Some(gateway), FeedKey::User(user)) = (self.gateway.upgrade(), feed) {
+            gateway.hear(user, word);
         }
     }
 }

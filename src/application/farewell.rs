@@ -64,7 +64,8 @@ impl Gateway {
     }
 
     /// Whether the node is going: no session begins here any more.
-    pub(super) fn is_leaving(&self) -> bool {
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::SeqCst)
     }
 }

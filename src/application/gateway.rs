@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 use super::care::Care;
 use super::feed::context::FeedContext;
 use super::feed::registry::FeedRegistry;
+use super::handovers::Handovers;
 use super::limits::Rate;
 use super::memberships::Memberships;
 use super::ports::auth::{Authenticator, TicketStore};
@@ -16,6 +17,7 @@ use super::ports::bus::EventBus;
 use super::ports::clock::Clock;
 use super::ports::codec::EventCodec;
 use super::ports::idempotency::IdempotencyCache;
+use super::ports::nodes::NodeDirectory;
 use super::ports::presence::PresenceStore;
 use super::ports::records::SessionRecords;
 use super::ports::store::{CallContext, MessageStore};
@@ -83,6 +85,8 @@ pub struct Ports {
     pub presence: Arc<dyn PresenceStore>,
     /// What outlives a session's memory.
     pub records: Arc<dyn SessionRecords>,
+    /// Which nodes there are, and who holds a session.
+    pub nodes: Arc<dyn NodeDirectory>,
     /// At most one "typing" in a while.
     pub throttle: Arc<dyn TypingThrottle>,
     /// Verifies tokens.
@@ -106,6 +110,7 @@ pub struct Gateway {
     pub(super) tasks: TaskTracker,
     /// Nothing begins here any more: see [`super::farewell`].
     pub(super) leaving: AtomicBool,
+    pub(super) handovers: Handovers,
 }
 
 impl Gateway {
@@ -129,6 +134,7 @@ impl Gateway {
                 ports,
                 tasks,
                 leaving: AtomicBool::new(false),
+                handovers: Handovers::default(),
             }
         })
     }

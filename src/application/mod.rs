@@ -10,6 +10,7 @@ pub mod farewell;
 pub mod feed;
 pub mod gateway;
 pub mod gauges;
+pub mod handovers;
 pub mod limits;
 pub mod memberships;
 pub mod ports;

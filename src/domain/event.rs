@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::ids::{DialogId, FeedKey, UserId};
+use super::ids::{DialogId, FeedKey, SessionId, UserId};
 use super::presence::{PresenceState, TypingState};
 use super::time::UnixMillis;
 
@@ -38,6 +38,30 @@ pub enum MembershipChange {
     Added,
     /// The user is not a member any more.
     Removed,
+}
+
+/// What one node tells the others about a user's session, on the user's feed. No client ever sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeWord {
+    /// The node that holds the session is asked to write it down and let it go.
+    Wanted {
+        /// Which.
+        session: SessionId,
+        /// The node that is asked.
+        holder: String,
+    },
+    /// The session is written down as it was last, and may be taken.
+    Released {
+        /// Which.
+        session: SessionId,
+    },
+    /// The session is held in this generation now: whoever has an earlier one has an old copy.
+    Moved {
+        /// Which.
+        session: SessionId,
+        /// The generation of its queue.
+        generation: u32,
+    },
 }
 
 /// What happened: as much as the gateway must know. The rest is in the encoded body.
@@ -86,6 +110,8 @@ pub enum EventKind {
     },
     /// The user must go: ends all sessions of the user.
     Kick,
+    /// Among nodes.
+    Node(NodeWord),
     /// A user is writing, or has stopped.
     Typing {
         /// Who.
@@ -119,6 +145,9 @@ impl Event {
     /// Whether the event may be dropped and is never replayed.
     #[must_use]
     pub fn is_ephemeral(&self) -> bool {
-        matches!(self.kind, EventKind::Kick | EventKind::Typing { .. } | EventKind::Presence { .. })
+        matches!(
+            self.kind,
+            EventKind::Kick | EventKind::Node(_) | EventKind::Typing { .. } | EventKind::Presence { .. }
+        )
     }
 }

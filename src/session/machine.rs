@@ -273,6 +273,12 @@ impl Session {
         self.ended
     }
 
+    /// Whether it has ended since it goes on at another node.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.ended == Some(Dismissal::Superseded)
+    }
+
     /// By which transport it is being read.
     #[must_use]
     pub fn attached_by(&self) -> Option<Transport> {

@@ -1,7 +1,7 @@
 //! Which crates each part may use: what is not here, is not used there.
 
 /// The longest name that fits a module counts. `std` is everybody's.
-pub(crate) const CRATES: [(&str, &str); 16] = [
+pub(crate) const CRATES: [(&str, &str); 17] = [
     ("domain", "bytes jiff thiserror"),
     ("session", "bytes hashbrown thiserror"),
     (
@@ -13,7 +13,13 @@ pub(crate) const CRATES: [(&str, &str); 16] = [
         "adapters::inbound",
         "axum axum_extra base64 bytes fastrand futures_util http http_body http_body_util hyper \
          hyper_util parking_lot pin_project_lite rustls serde serde_json sha1 socket2 thiserror tokio \
-         tokio_rustls tokio_util tower tower_http tracing",
+         tokio_rustls tokio_util tower tower_http tracing \
+         url",
+    ),
+    (
+        "adapters::inbound::peers",
+        "bytes fastrand hashbrown http http_body http_body_util hyper hyper_util parking_lot pin_project_lite \
+         rustls rustls_native_certs thiserror tokio tokio_rustls tokio_util tracing",
     ),
     (
         "adapters::outbound::auth",

@@ -91,25 +91,23 @@ async fn a_node_that_was_forgotten_says_again_that_it_lives() {
 }
 
 #[tokio::test]
-async fn whoever_saved_a_session_last_holds_it_until_another_claims_a_later_generation() {
+async fn whoever_saved_a_session_last_holds_it() {
     let redis = Redis::new().await;
-    let (one, other) = (node(&redis, "n1"), node(&redis, "n2"));
-    assert_eq!(one.owner(&session("s")).await, Ok(None));
-    assert_eq!(one.claim(&session("s"), 1).await, Ok(false), "there is no record");
+    let directory = node(&redis, "n3");
+    assert_eq!(directory.owner(&session("s")).await, Ok(None));
+    let owner = |node: &str, generation| Owner {
+        node: node.to_owned(),
+        user_id: user("a"),
+        generation,
+        address: None,
+    };
     records(&redis, "n1").save(&snapshot(1)).await.unwrap();
-    let owner = |node: &str, generation| Owner { node: node.to_owned(), generation, address: None };
-    assert_eq!(other.owner(&session("s")).await, Ok(Some(owner("n1", 1))));
-    assert_eq!(other.claim(&session("s"), 1).await, Ok(false), "it is n1's in this generation");
-    assert_eq!(other.claim(&session("s"), 2).await, Ok(true));
-    assert_eq!(other.claim(&session("s"), 2).await, Ok(true), "it is its own already");
-    assert_eq!(one.claim(&session("s"), 2).await, Ok(false));
-    assert_eq!(one.owner(&session("s")).await, Ok(Some(owner("n2", 2))));
+    assert_eq!(directory.owner(&session("s")).await, Ok(Some(owner("n1", 1))));
+    records(&redis, "n2").save(&snapshot(2)).await.unwrap();
+    assert_eq!(directory.owner(&session("s")).await, Ok(Some(owner("n2", 2))));
     assert_eq!(records(&redis, "n1").save(&snapshot(1)).await, Ok(Saved::Superseded));
-    let record = records(&redis, "n1").load(&session("s")).await.unwrap().unwrap();
-    assert_eq!(record, snapshot(2), "the next one to claim it begins above");
     records(&redis, "n2").remove(&session("s"), &user("a")).await.unwrap();
-    assert_eq!(one.owner(&session("s")).await, Ok(None));
-    assert_eq!(one.claim(&session("s"), 9).await, Ok(false));
+    assert_eq!(directory.owner(&session("s")).await, Ok(None));
 }
 
 #[tokio::test]

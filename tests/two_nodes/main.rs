@@ -32,4 +32,6 @@ mod moves;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 #[cfg(test)]
+mod relay;
+#[cfg(test)]
 mod together;

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::HeaderMap;
+use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
+use super::http::asked::Asked;
 use super::http::attach_query::AttachQuery;
 use super::http::credentials::identify;
 use super::http::edge::Edge;
 use super::http::reject::{Rejection, json};
+use super::http::relay::{self, Answerer};
 use super::wire::control::{GoAway, Welcome, goaway_json, token_expiring_json, welcome_json};
 use super::wire::events::write_prefix;
 use crate::application::ports::auth::{AuthError, Identity};
@@ -37,11 +39,17 @@ const WAIT_JITTER_PART: u64 = 5;
 pub async fn poll(
     State(edge): State<Arc<Edge>>,
     query: AttachQuery,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, Rejection> {
-    let identity = identify(&edge, &headers, &query).await?;
+    let caller = identify(&edge, &asked.headers, &query).await?;
     let wait = wait_of(&edge, &query)?;
-    let reading = edge.gateway.attach(&identity, query.attach_input(Transport::Poll)?).await?;
+    let mut input = query.attach_input(Transport::Poll)?;
+    match relay::find(&edge, &asked, &caller, query.session.as_deref(), Bytes::new()).await? {
+        Answerer::Other(answer) => return Ok(answer),
+        Answerer::This { held_by, .. } => input.held_by = held_by,
+    }
+    let identity = caller.identity;
+    let reading = edge.gateway.attach(&identity, input).await?;
     let mut answer = Answer::default();
     if query.session.is_none() {
         answer.add(&welcome(&edge, &reading, &identity));

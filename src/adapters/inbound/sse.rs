@@ -19,10 +19,12 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::http::asked::Asked;
 use super::http::attach_query::AttachQuery;
 use super::http::credentials::identify;
 use super::http::edge::Edge;
 use super::http::reject::Rejection;
+use super::http::relay::{self, Answerer};
 use super::wire::control::{GoAway, HEARTBEAT_JSON, Welcome, goaway_json, token_expiring_json, welcome_json};
 use super::wire::events::write_prefix;
 use crate::application::ports::auth::Identity;
@@ -55,10 +57,10 @@ const BUDGET: DrainBudget = DrainBudget { events: 64, bytes: 64 * 1024 };
 pub async fn stream_events(
     State(edge): State<Arc<Edge>>,
     query: AttachQuery,
-    headers: HeaderMap,
+    asked: Asked,
 ) -> Result<Response, Rejection> {
-    match open(&edge, query, &headers).await {
-        Ok(stream) => Ok(event_stream(Body::new(stream))),
+    match open(&edge, query, &asked).await {
+        Ok(response) => Ok(response),
         Err(refusal) => match shed_reason(&refusal) {
             Some(reason) => {
                 // Without a length, like every stream.
@@ -70,15 +72,20 @@ pub async fn stream_events(
     }
 }
 
-async fn open(edge: &Arc<Edge>, mut query: AttachQuery, headers: &HeaderMap) -> Result<EventStream, Refusal> {
-    let identity = identify(edge, headers, &query).await?;
+async fn open(edge: &Arc<Edge>, mut query: AttachQuery, asked: &Asked) -> Result<Response, Refusal> {
+    let caller = identify(edge, &asked.headers, &query).await?;
     // A native EventSource repeats its URL: what it has seen since stands here.
-    if let Some((session, cursor)) = last_event_id(headers) {
+    if let Some((session, cursor)) = last_event_id(&asked.headers) {
         query.session = Some(session);
         query.cursor = cursor;
     }
-    let reading = edge.gateway.attach(&identity, query.attach_input(Transport::Sse)?).await?;
-    Ok(EventStream::new(edge, reading, &identity))
+    let mut input = query.attach_input(Transport::Sse)?;
+    match relay::find(edge, asked, &caller, query.session.as_deref(), Bytes::new()).await? {
+        Answerer::Other(answer) => return Ok(answer),
+        Answerer::This { held_by, .. } => input.held_by = held_by,
+    }
+    let reading = edge.gateway.attach(&caller.identity, input).await?;
+    Ok(event_stream(Body::new(EventStream::new(edge, reading, &caller.identity))))
 }
 
 /// `S~CURSOR`, as this server has written it.

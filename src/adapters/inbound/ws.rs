@@ -15,6 +15,7 @@ use super::http::attach_query::AttachQuery;
 use super::http::credentials::Credentials;
 use super::http::edge::Edge;
 use super::http::reject::Rejection;
+use super::http::relay;
 use super::listener::slot::ConnectionSlot;
 use super::websocket::handshake;
 use super::websocket::reader::Incoming;
@@ -156,7 +157,10 @@ async fn admit(
         }
     };
     let identity = credentials.verify(edge).await?;
-    let reading = edge.gateway.attach(&identity, query.attach_input_with(hello)?).await?;
+    let mut input = query.attach_input_with(hello)?;
+    // A WebSocket is not handed on: the session comes here.
+    input.held_by = relay::holder(edge, &identity, input.session.as_deref()).await?;
+    let reading = edge.gateway.attach(&identity, input).await?;
     Ok((identity, reading))
 }
 

@@ -9,6 +9,7 @@ use crate::application::ports::bus::EventBus;
 use crate::application::ports::codec::{EventCodec, Undecodable};
 use crate::application::ports::telemetry::occurrence::{Occurrence, Telemetry};
 use crate::application::sessions::live::LiveSession;
+use crate::domain::event::NodeWord;
 use crate::domain::ids::{DialogId, FeedKey, UserId};
 
 /// Looks after a session in which something has come up that a push can't settle: a log to read, a dialog to leave.
@@ -18,6 +19,9 @@ pub trait Caretaker: Send + Sync {
 
     /// A user has joined or left a dialog: what was remembered of it is old.
     fn membership_changed(&self, user: &UserId, dialog: &DialogId);
+
+    /// A node has something to say about a session of the user whose feed this is.
+    fn node_said(&self, feed: &FeedKey, word: &NodeWord);
 }
 
 /// The ports and the company of all feeds.

@@ -378,6 +378,9 @@ impl Feed {
         if let EventKind::Membership { dialog, user, .. } = &event.kind {
             self.context.caretaker.membership_changed(user, dialog);
         }
+        if let EventKind::Node(word) = &event.kind {
+            return self.context.caretaker.node_said(&self.key, word);
+        }
         let settled = self.context.bus.settled();
         self.each_session(|session| {
             let delivery = session.deliver(event, settled);

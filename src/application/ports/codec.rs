@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::bus::LogEntry;
-use crate::domain::event::{Event, LogEpoch};
+use crate::domain::event::{Event, LogEpoch, NodeWord};
 use crate::domain::ids::{DialogId, FeedKey, UserId};
 use crate::domain::message::Message;
 use crate::domain::presence::{Presence, TypingState};
@@ -63,6 +63,9 @@ pub trait EventCodec: Send + Sync {
 
     /// A `kick`, for the user's own feed.
     fn kick(&self, user: &UserId, reason: &str) -> Bytes;
+
+    /// A word among nodes, for the feed of the user whose session it is about.
+    fn node_word(&self, user: &UserId, word: &NodeWord) -> Bytes;
 
     /// The body of a `gap` event, for one session.
     fn gap(&self, feed: &FeedKey, epoch: &LogEpoch, gap: &Gap, messages_restored: bool) -> Bytes;

@@ -50,6 +50,8 @@ pub struct AttachInput {
     pub dialogs: Option<Targets>,
     /// Whether a session that is gone is replaced by a new one.
     pub replace_expired: bool,
+    /// The node that holds the session and seems to be alive: it is asked to let it go. `None`: nobody is asked.
+    pub held_by: Option<String>,
 }
 
 /// A reader of a session. Whoever holds it may read; when it is dropped, nobody does.
@@ -215,11 +217,7 @@ impl Gateway {
             self.end_session(&session, Dismissal::Deleted).await;
             return Ok(());
         }
-        let record = self.ports.records.load(&id).await.map_err(bus_refusal)?;
-        if record.is_none_or(|record| record.user_id != identity.user_id) {
-            return Err(session_gone());
-        }
-        self.ports.records.remove(&id, &identity.user_id).await.map_err(bus_refusal)
+        self.delete_record(identity, &id).await
     }
 
     async fn begin(
@@ -348,6 +346,9 @@ impl Gateway {
         if self.is_leaving() {
             return Err(going_away());
         }
+        if let Some(holder) = &input.held_by {
+            self.ask_for(&identity.user_id, id, holder).await.map_err(bus_refusal)?;
+        }
         let record = self.ports.records.load(id).await.map_err(bus_refusal)?;
         let Some(mut record) = record.filter(|record| record.user_id == identity.user_id) else {
             return Ok(Found::Nothing);
@@ -375,6 +376,7 @@ impl Gateway {
             // It was attached at another node meanwhile, or deleted.
             return Ok(Found::JustEnded);
         }
+        self.say_moved_here(&session).await;
         self.say_here(&session).await;
         if follows_all || dropped {
             // Dialogs that were joined meanwhile.

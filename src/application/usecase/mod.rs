@@ -6,6 +6,7 @@ pub mod kick;
 pub mod presence;
 pub mod read_upto;
 pub mod refresh;
+pub mod relocate;
 pub mod send_message;
 pub mod subscribe;
 pub mod typing;

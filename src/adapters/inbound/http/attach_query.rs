@@ -58,6 +58,7 @@ impl AttachQuery {
             device_id: self.device_id.as_deref().map(parse_device).transpose()?,
             dialogs: self.dialogs.as_deref().map(parse_dialogs_parameter).transpose()?.flatten(),
             replace_expired: transport != Transport::Poll,
+            held_by: None,
         })
     }
 

@@ -11,10 +11,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
+use super::asked::Asked;
 use super::attach_query::AttachQuery;
 use super::credentials::identify;
 use super::edge::Edge;
 use super::reject::{Rejection, json};
+use super::relay::{self, Answerer};
 use crate::adapters::inbound::wire::commands::{Parsed, Said, parse_batch};
 use crate::adapters::inbound::wire::errors::error_json;
 use crate::adapters::inbound::wire::replies::reply_json;
@@ -36,18 +38,32 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn post_commands(
     State(edge): State<Arc<Edge>>,
     query: AttachQuery,
-    headers: HeaderMap,
+    asked: Asked,
     body: Body,
 ) -> Result<Response, Rejection> {
-    let identity = Arc::new(identify(&edge, &headers, &query).await?);
+    let caller = identify(&edge, &asked.headers, &query).await?;
     let named = query.session.as_deref();
     let named = named.ok_or_else(|| Refusal::new(ErrorCode::BadRequest, "session is missing"))?;
-    let session = edge.gateway.require_session(&identity, named)?;
-    if !is_json(&headers) {
-        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-        return Err(Rejection::of_http(status, "the body must be application/json"));
-    }
-    let batch = parse_batch(&read_body(body).await?)?;
+    let (session, body) = match edge.gateway.require_session(&caller.identity, named) {
+        Ok(session) => {
+            require_json(&asked.headers)?;
+            (session, read_body(body).await?)
+        }
+        Err(gone) => {
+            // As a whole: should the other node not answer, it is this one's to work off.
+            let body = read_body(body).await?;
+            match relay::find(&edge, &asked, &caller, Some(named), body.clone()).await? {
+                Answerer::Other(answer) => return Ok(answer),
+                Answerer::This { held_by: None, adrift: false } => return Err(gone.into()),
+                Answerer::This { held_by, .. } => {
+                    require_json(&asked.headers)?;
+                    (edge.gateway.rescue(&caller.identity, named, held_by).await?, body)
+                }
+            }
+        }
+    };
+    let identity = Arc::new(caller.identity);
+    let batch = parse_batch(&body)?;
 
     // One batch at a time per session: the next one waits here.
     let _turn = session.batch.lock().await;
@@ -95,10 +111,13 @@ async fn carry_out(
     edge.gateway.carry_out(identity, session, command).await
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+fn require_json(headers: &HeaderMap) -> Result<(), Rejection> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    Err(Rejection::of_http(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json"))
 }
 
 async fn read_body(body: Body) -> Result<Bytes, Rejection> {

@@ -70,13 +70,24 @@ impl Credentials {
     }
 }
 
+/// Who is asking, and by what that is known.
+pub struct Caller {
+    /// Verified.
+    pub identity: Identity,
+    /// What was verified; a ticket is used up.
+    pub credentials: Credentials,
+}
+
 /// Finds and verifies the credentials of a request.
 ///
 /// # Errors
 /// As [`Credentials::find`] and [`Credentials::verify`]; `unauthorized` if there are none.
-pub async fn identify(edge: &Edge, headers: &HeaderMap, query: &AttachQuery) -> Result<Identity, Refusal> {
+pub async fn identify(edge: &Edge, headers: &HeaderMap, query: &AttachQuery) -> Result<Caller, Refusal> {
     match Credentials::find(edge, headers, query)? {
-        Some(credentials) => credentials.verify(edge).await,
+        Some(credentials) => {
+            let identity = credentials.verify(edge).await?;
+            Ok(Caller { identity, credentials })
+        }
         None => Err(unverified(AuthError::Unauthorized)),
     }
 }

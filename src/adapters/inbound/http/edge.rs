@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use super::origin::AllowedOrigins;
+use crate::adapters::inbound::peers::pool::Peers;
 use crate::adapters::inbound::wire::commands::BATCH_COMMANDS_MAX;
 use crate::adapters::inbound::wire::control::Terms;
 use crate::application::gateway::Gateway;
@@ -54,6 +55,8 @@ pub struct Edge {
     pub config: Config,
     /// What `welcome` tells.
     pub terms: Terms,
+    /// The other nodes.
+    pub peers: Peers,
     /// Owns the tasks of connections that have left HTTP.
     pub tasks: TaskTracker,
 }
@@ -61,7 +64,7 @@ pub struct Edge {
 impl Edge {
     /// Puts it together.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>, config: Config, tasks: TaskTracker) -> Arc<Self> {
+    pub fn new(gateway: Arc<Gateway>, config: Config, peers: Peers, tasks: TaskTracker) -> Arc<Self> {
         let behind = gateway.config();
         let terms = Terms {
             ping: config.ws_ping,
@@ -74,6 +77,6 @@ impl Edge {
             typing_max_members: behind.typing_max_members,
             node: behind.node.clone(),
         };
-        Arc::new(Self { gateway, config, terms, tasks })
+        Arc::new(Self { gateway, config, terms, peers, tasks })
     }
 }

@@ -27,6 +27,12 @@ impl From<Refusal> for Rejection {
 }
 
 impl Rejection {
+    /// The same with another status.
+    #[must_use]
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
     /// One of HTTP's own refusals: `not_found` for 404, `timeout` for 408, `too_large` for 413, else `bad_request`.
     #[must_use]
     pub fn of_http(status: StatusCode, message: &'static str) -> Self {

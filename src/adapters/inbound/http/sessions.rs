@@ -7,12 +7,15 @@ use axum::response::{IntoResponse, Response};
 use axum_extra::TypedHeader;
 use axum_extra::headers::Authorization;
 use axum_extra::headers::authorization::Bearer;
-use http::{HeaderMap, StatusCode};
+use bytes::Bytes;
+use http::StatusCode;
 
+use super::asked::Asked;
 use super::attach_query::AttachQuery;
 use super::credentials::identify;
 use super::edge::Edge;
 use super::reject::{Rejection, json};
+use super::relay::{self, Answerer};
 use crate::adapters::inbound::wire::control::ticket_json;
 use crate::application::ports::auth::{AuthError, TICKET_TTL};
 use crate::application::usecase::attach::unverified;
@@ -41,9 +44,14 @@ pub async fn delete_session(
     State(edge): State<Arc<Edge>>,
     Path(session): Path<String>,
     query: AttachQuery,
-    headers: HeaderMap,
-) -> Result<StatusCode, Rejection> {
-    let identity = identify(&edge, &headers, &query).await?;
-    edge.gateway.delete_session(&identity, &session).await?;
-    Ok(StatusCode::NO_CONTENT)
+    asked: Asked,
+) -> Result<Response, Rejection> {
+    let caller = identify(&edge, &asked.headers, &query).await?;
+    match relay::find(&edge, &asked, &caller, Some(&session), Bytes::new()).await? {
+        Answerer::Other(answer) => Ok(answer),
+        Answerer::This { .. } => {
+            edge.gateway.delete_session(&caller.identity, &session).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+    }
 }

@@ -7,7 +7,7 @@ use tokio_util::task::TaskTracker;
 /// Spawns on a tracker, so that no stream outlives its owner unseen. When its connection is dropped, h2 resets the
 /// stream and the task ends.
 #[derive(Debug, Clone)]
-pub(super) struct TrackedExecutor(pub(super) TaskTracker);
+pub(in crate::adapters::inbound) struct TrackedExecutor(pub(in crate::adapters::inbound) TaskTracker);
 
 impl<F> hyper::rt::Executor<F> for TrackedExecutor
 where

@@ -22,7 +22,7 @@ pub mod bind;
 pub mod config;
 mod connection;
 mod detect;
-mod executor;
+pub(super) mod executor;
 mod header_timer;
 mod idle;
 pub mod slot;

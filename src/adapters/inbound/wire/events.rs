@@ -11,10 +11,11 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::node_words;
 use super::replies::{MessageShape, to_json};
 use crate::application::ports::bus::{EVENT_MAX_BYTES, LogEntry};
 use crate::application::ports::codec::{EventCodec, Undecodable};
-use crate::domain::event::{Event, EventKind, LogEpoch, Logged, MembershipChange};
+use crate::domain::event::{Event, EventKind, LogEpoch, Logged, MembershipChange, NodeWord};
 use crate::domain::ids::{DialogId, FeedKey, ID_MAX_BYTES, UserId};
 use crate::domain::message::Message;
 use crate::domain::presence::{Presence, PresenceState, TypingState};
@@ -100,6 +101,9 @@ impl EventCodec for JsonCodec {
         let user = user_of(&head)?;
         let kind = match (&*head.r#type, feed) {
             ("kick", FeedKey::User(own)) if *own == user => EventKind::Kick,
+            (kind, FeedKey::User(own)) if *own == user => {
+                EventKind::Node(node_words::read(kind, json).ok_or(Undecodable::WrongShape)?)
+            }
             ("typing", FeedKey::Dialog(_)) if is_of(&head, feed) => {
                 let state = match head.state.as_deref() {
                     Some("started") => TypingState::Started,
@@ -173,6 +177,10 @@ impl EventCodec for JsonCodec {
             reason: &'a str,
         }
         to_json(&Kick { r#type: "kick", user_id: user.as_str(), reason }).into()
+    }
+
+    fn node_word(&self, user: &UserId, word: &NodeWord) -> Bytes {
+        node_words::written(user, word).into()
     }
 
     fn gap(&self, feed: &FeedKey, epoch: &LogEpoch, gap: &Gap, messages_restored: bool) -> Bytes {

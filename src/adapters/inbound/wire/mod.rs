@@ -5,6 +5,7 @@ pub mod control;
 pub mod errors;
 pub mod events;
 pub mod fields;
+mod node_words;
 pub mod replies;
 pub mod strict;
 pub mod targets;

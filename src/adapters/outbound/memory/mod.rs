@@ -10,6 +10,7 @@ mod feeds;
 pub mod idempotency;
 mod live;
 mod log;
+pub mod nodes;
 pub mod presence;
 pub mod records;
 mod sharded;

@@ -7,10 +7,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::commands::RedisCommands;
-use super::script::Script;
 use crate::application::ports::bus::BusError;
 use crate::application::ports::nodes::{NodeDirectory, Owner};
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{SessionId, UserId};
 use crate::domain::time::whole_millis;
 
 /// How long a node that is not heard of counts as living.
@@ -33,14 +32,13 @@ pub struct Config {
 pub struct RedisNodes {
     config: Config,
     commands: RedisCommands,
-    claim: Script,
 }
 
 impl RedisNodes {
     /// The directory that all nodes share. This node is not in it until [`Self::announce`].
     #[must_use]
     pub fn new(config: Config, commands: RedisCommands) -> Self {
-        Self { config, commands, claim: Script::new(include_str!("session_claim.lua")) }
+        Self { config, commands }
     }
 
     /// Says that this node lives, again and again, in a task that ends with the node's farewell.
@@ -70,15 +68,11 @@ impl NodeDirectory for RedisNodes {
 
     async fn owner(&self, session: &SessionId) -> Result<Option<Owner>, BusError> {
         let key = self.commands.keys().session(session);
-        let held: (Option<String>, Option<u32>) =
-            self.commands.query(redis::cmd("HMGET").arg(key).arg(&["node", "epoch"])).await?;
-        let (Some(node), Some(generation)) = held else { return Ok(None) };
+        let held: (Option<String>, Option<String>, Option<u32>) =
+            self.commands.query(redis::cmd("HMGET").arg(key).arg(&["node", "user", "epoch"])).await?;
+        let (Some(node), Some(user), Some(generation)) = held else { return Ok(None) };
+        let Ok(user_id) = UserId::parse(&user) else { return Ok(None) };
         let address = self.address(&node).await?;
-        Ok(Some(Owner { node, generation, address }))
-    }
-
-    async fn claim(&self, session: &SessionId, generation: u32) -> Result<bool, BusError> {
-        let key = self.commands.keys().session(session);
-        self.commands.script(&self.claim.call().key(key).arg(generation).arg(&self.config.node)).await
+        Ok(Some(Owner { node, user_id, generation, address }))
     }
 }

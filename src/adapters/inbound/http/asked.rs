@@ -1,0 +1,47 @@
+//! A request as it arrived, for whoever may have to hand it on.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Uri};
+
+/// Says which node handed a request on. It grants nothing: such a request is answered by whoever gets it, or not at all,
+/// and never handed on again.
+pub const RELAYED_BY: HeaderName = HeaderName::from_static("edgeway-relayed-by");
+
+/// Everything about a request but its body.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Its method.
+    pub method: Method,
+    /// Its target, as the client wrote it.
+    pub uri: Uri,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Where its connection comes from.
+    pub peer: Option<SocketAddr>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let original = parts.extensions.get::<OriginalUri>().map(|original| original.0.clone());
+        Ok(Self {
+            method: parts.method.clone(),
+            uri: original.unwrap_or_else(|| parts.uri.clone()),
+            headers: parts.headers.clone(),
+            peer: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0),
+        })
+    }
+}
+
+impl Asked {
+    /// Whether a node, or somebody who says so, has handed it on.
+    #[must_use]
+    pub fn is_relayed(&self) -> bool {
+        self.headers.contains_key(RELAYED_BY)
+    }
+}

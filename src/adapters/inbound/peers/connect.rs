@@ -1,0 +1,109 @@
+//! One connection to another node.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Uri;
+use http::uri::Scheme;
+use http_body_util::Full;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::pool::{CONNECTION_WINDOW_BYTES, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW_BYTES};
+use crate::adapters::inbound::listener::executor::TrackedExecutor;
+
+/// The protocol's name in ALPN (RFC 9113 §3.2).
+const ALPN: &[u8] = b"h2";
+
+/// The body of a request: small, and there as a whole, so that it can be sent again.
+pub(super) type RequestBody = Full<Bytes>;
+
+/// Makes connections; their tasks end with `stop`.
+pub(super) struct Connector {
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+    tls: OnceCell<TlsConnector>,
+}
+
+impl Connector {
+    pub(super) fn new(tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self { tasks, stop, tls: OnceCell::new() }
+    }
+
+    /// Connects to `scheme://host:port`.
+    pub(super) async fn connect(&self, address: &Uri) -> io::Result<SendRequest<RequestBody>> {
+        let host = address.host().ok_or_else(|| invalid("an address without a host"))?;
+        let secure = address.scheme() == Some(&Scheme::HTTPS);
+        let port = address.port_u16().unwrap_or(if secure { 443 } else { 80 });
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        if !secure {
+            return self.begin(stream).await;
+        }
+        let tls = self.tls.get_or_try_init(|| async { trusting_the_system() }).await?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| invalid("not a server's name"))?;
+        let stream = tls.connect(name, stream).await?;
+        if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
+            return Err(invalid("the node speaks no HTTP/2"));
+        }
+        self.begin(stream).await
+    }
+
+    async fn begin<Io>(&self, io: Io) -> io::Result<SendRequest<RequestBody>>
+    where
+        Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let mut builder = Builder::new(TrackedExecutor(self.tasks.clone()));
+        builder
+            .timer(TokioTimer::new())
+            // A node that hangs still accepts connections: only this tells.
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let (sender, connection) = builder.handshake(TokioIo::new(io)).await.map_err(io::Error::other)?;
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                ended = connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "the connection to another node ended");
+                    }
+                }
+            }
+        });
+        Ok(sender)
+    }
+}
+
+fn trusting_the_system() -> io::Result<TlsConnector> {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "root certificates of the system");
+    }
+    roots.add_parsable_certificates(found.certs);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what)
+}

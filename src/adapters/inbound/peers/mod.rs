@@ -1,0 +1,7 @@
+//! Connections to other nodes: HTTP/2 with prior knowledge, or behind TLS, few of them and shared by many requests.
+//!
+//! [`pool`] keeps them; `connect` makes one; [`answer`] is what comes back, unbuffered.
+
+pub mod answer;
+mod connect;
+pub mod pool;
