@@ -33,6 +33,13 @@ async fn the_bus_follows_a_failover_of_sentinel() {
     assert_eq!(on_redis.append(&feed, "a").await, 1);
     until("it is heard", || heard(&recorder) == "1").await;
     let epoch = on_redis.read(&feed, 0).await.head.epoch;
+    let is_replicated = || {
+        let meta = on_redis.keys.meta(&feed);
+        let offset: Option<u64> =
+            redis::cmd("HGET").arg(meta).arg("offset").query(&mut replica.by_hand()).unwrap();
+        offset == Some(1)
+    };
+    until("the replica has it, too", is_replicated).await;
     master.kill();
     until("the other server brings it", || heard(&recorder).ends_with('!')).await;
     on_redis.once_it_answers().await;

@@ -123,6 +123,12 @@ pub trait EventBus: Send + Sync {
 
     /// Up to when everything that was published has surely arrived at this node, on every link.
     fn settled(&self) -> UnixMillis;
+
+    /// Whether the bus answers, as far as is known. While it does not, nobody begins to follow anything: what is in
+    /// memory here may be old.
+    fn is_up(&self) -> bool {
+        true
+    }
 }
 
 /// The bus as a Store uses it: append to the log and publish, in one step.

@@ -241,6 +241,9 @@ impl Gateway {
         if !membership.readable() {
             return Err(ErrorCode::NotMember);
         }
+        if !self.ports.bus.is_up() {
+            return Err(ErrorCode::Unavailable);
+        }
         let dialog = target.dialog_id;
         asked.own.take_if(|_| checked.stale);
         let counted_since = target.since.is_some();

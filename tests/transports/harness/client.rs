@@ -209,6 +209,50 @@ impl Client {
         }
     }
 
+    /// The next event, or how the line ended: for a client that goes on whatever happens. Waits for as long as it takes.
+    ///
+    /// # Errors
+    /// How the line ended.
+    pub(crate) async fn event_or_end(&mut self) -> Result<Value, Ended> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                check::event(&event);
+                if let Some(cursor) = event["cursor"].as_str() {
+                    self.cursor = cursor.into();
+                }
+                return Ok(event);
+            }
+            self.hear_on().await?;
+        }
+    }
+
+    /// The next reply to any command, or how the line ended. Waits for as long as it takes.
+    ///
+    /// # Errors
+    /// How the line ended.
+    pub(crate) async fn answer_or_end(&mut self) -> Result<Value, Ended> {
+        loop {
+            if let Some(answer) = self.answers.pop_front() {
+                return Ok(answer);
+            }
+            self.hear_on().await?;
+        }
+    }
+
+    async fn hear_on(&mut self) -> Result<(), Ended> {
+        match self.line.hear().await {
+            Heard::Frame(frame) => {
+                self.sort(frame);
+                Ok(())
+            }
+            Heard::Ended(mut ended) => {
+                ended.error = ended.error.or_else(|| self.last_error.take());
+                ended.goaway = self.last_goaway.take();
+                Err(ended)
+            }
+        }
+    }
+
     /// The next message.
     pub(crate) async fn message(&mut self) -> Value {
         self.event_of("message_new").await

@@ -46,7 +46,11 @@ impl SseLine {
     /// The HTTP answer, if it wasn't 200.
     pub(crate) async fn open(user: &User, attach: &Attach) -> Result<Self, Ended> {
         let path = attach.path_and_query(Transport::Sse.path(), &[]);
-        let response = user.ask(reqwest::Method::GET, &path, attach, "the head of the event stream").await;
+        let asking = user.try_ask(reqwest::Method::GET, &path, attach);
+        let response = match within("the head of the event stream", asking).await {
+            Ok(response) => response,
+            Err(e) => return Err(Ended { note: format!("{path}: {e:?}"), ..Ended::default() }),
+        };
         if response.status() != 200 {
             return Err(user.refusal(response).await);
         }

@@ -1,5 +1,7 @@
 //! WebSocket, by tokio-tungstenite.
 
+use std::fmt::Debug;
+
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -49,7 +51,8 @@ impl WsLine {
             request.headers_mut().append(HeaderName::from_static(name), value);
         }
         let tcp = within("a TCP connection", TcpStream::connect(address)).await;
-        let tcp = tcp.unwrap_or_else(|e| panic!("no TCP connection to {address}: {e}"));
+        let broken = |e: &dyn Debug| Ended { note: format!("{path}: {e:?}"), ..Ended::default() };
+        let tcp = tcp.map_err(|e| broken(&e))?;
         tcp.set_nodelay(true).expect("TCP_NODELAY can be set");
         match within("the WebSocket upgrade", tokio_tungstenite::client_async(request, tcp)).await {
             Ok((stream, response)) => Ok((Self { stream, close: None }, response)),
@@ -63,7 +66,7 @@ impl WsLine {
                     ..Ended::default()
                 })
             }
-            Err(e) => panic!("the WebSocket upgrade of {path} failed: {e:?}"),
+            Err(e) => Err(broken(&e)),
         }
     }
 
@@ -105,6 +108,11 @@ impl WsLine {
     /// Sends an object as a text frame.
     pub(crate) async fn send_json(&mut self, object: &Value) {
         self.send(Message::text(object.to_string())).await;
+    }
+
+    /// Sends an object as a text frame. Returns whether it could be: the line may be at its end.
+    pub(crate) async fn try_send_json(&mut self, object: &Value) -> bool {
+        within("a frame to be sent", self.stream.send(Message::text(object.to_string()))).await.is_ok()
     }
 
     /// Begins the closing handshake (RFC 6455 §7.1.2) without a code.

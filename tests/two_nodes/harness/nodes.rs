@@ -23,7 +23,7 @@ pub(crate) struct Nodes {
     pub(crate) a: Stage,
     /// The second node.
     pub(crate) b: Stage,
-    _store: Program,
+    pub(crate) store: Program,
     pub(crate) redis: RedisServer,
     directory: TempDir,
 }
@@ -37,11 +37,16 @@ impl Nodes {
     /// Both nodes with these settings.
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start();
-        let directory = tempfile::tempdir().unwrap();
         let bus = format!("redis://127.0.0.1:{}", redis.port());
+        Self::on(&bus, redis, settings).await
+    }
+
+    /// Both nodes on a bus of several servers, of which `redis` is one.
+    pub(crate) async fn on(bus: &str, redis: RedisServer, settings: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let database = format!("sqlite:{}", directory.path().join("store.db").display());
         let mut command = edgeway();
-        command.args(["store", "--open", "--listen", "127.0.0.1:0", "--db", &database, "--bus", &bus]);
+        command.args(["store", "--open", "--listen", "127.0.0.1:0", "--db", &database, "--bus", bus]);
         let store = Program::start(command, &directory.path().join("store.log"));
         let store_address = addresses(store.first_line())[0];
         // Makes the key and its JWK set.
@@ -67,7 +72,7 @@ impl Nodes {
         let node = |name: &str| {
             Stage::new(Server::start(&path, &directory.path().join(format!("{name}.log")), settings))
         };
-        let nodes = Self { a: node("a"), b: node("b"), _store: store, redis, directory };
+        let nodes = Self { a: node("a"), b: node("b"), store, redis, directory };
         for node in [&nodes.a, &nodes.b] {
             eventually("the node to be ready", || async {
                 (node.admin("/readyz").await.0 == 200).then_some(())
@@ -87,6 +92,12 @@ impl Nodes {
     /// A new user at the second node.
     pub(crate) fn user_at_b(&self, base: &str) -> User {
         self.b.user(&self.user(base))
+    }
+
+    /// What a program has logged so far: `a`, `b` or `store`.
+    pub(crate) fn log_of(&self, program: &str) -> String {
+        let log = fs::read(self.directory.path().join(format!("{program}.log"))).unwrap();
+        String::from_utf8_lossy(&log).into_owned()
     }
 
     /// The same place in a session, at the second node.

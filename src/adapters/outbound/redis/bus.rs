@@ -166,4 +166,8 @@ impl EventBus for RedisBus {
     fn settled(&self) -> UnixMillis {
         self.pubsub.settled()
     }
+
+    fn is_up(&self) -> bool {
+        !self.commands.is_down()
+    }
 }

@@ -96,11 +96,33 @@ impl RedisCommands {
         matches!(*self.shared.desk.state.borrow(), State::Up(_))
     }
 
+    /// Whether calls fail at once. Not while the link is renewed for the first time since it was lost.
+    #[must_use]
+    pub fn is_down(&self) -> bool {
+        matches!(*self.shared.desk.state.borrow(), State::Down)
+    }
+
     /// Returns when the link is up, or when it is not.
     pub async fn wait_until(&self, up: bool) {
         let mut state = self.shared.desk.state.subscribe();
         // Can't fail: the sender lives as long as this.
         let _ = state.wait_for(|state| matches!(state, State::Up(_)) == up).await;
+    }
+
+    /// Returns when the link comes up from now on, and never if it stays as it is.
+    pub(super) async fn comes_up(&self) {
+        let mut state = self.shared.desk.state.subscribe();
+        // Can't fail: the sender lives as long as this.
+        while state.changed().await.is_ok() {
+            if matches!(*state.borrow_and_update(), State::Up(_)) {
+                return;
+            }
+        }
+    }
+
+    /// Somebody has just reached the servers: if the link waits for its next attempt to connect, this is the moment.
+    pub(super) fn hint(&self) {
+        self.shared.desk.hint();
     }
 
     /// Sends a command. It must not be a blocking one: it would hold up all others.

@@ -16,6 +16,9 @@ const PIECE_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Most entries in one piece of a log: more is a mistake.
 const PIECE_MAX_ENTRIES: usize = 10_000;
 
+/// Reads a piece of a log.
+pub(super) const READ_SCRIPT: &str = include_str!("read.lua");
+
 /// Reads logs.
 pub(super) struct Streams {
     commands: RedisCommands,
@@ -25,7 +28,7 @@ pub(super) struct Streams {
 impl Streams {
     /// Over this link.
     pub(super) fn new(commands: RedisCommands) -> Self {
-        Self { commands, read: Script::new(include_str!("read.lua")) }
+        Self { commands, read: Script::new(READ_SCRIPT) }
     }
 
     /// Reads a piece of a log. A log that has no epoch gets one.

@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::Connection;
 use super::servers::Servers;
+use super::streams;
 
 /// First and longest wait between two attempts to connect; the real one is anything from half of it up to all of it.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(3);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A link that was up for this long begins anew with [`BACKOFF_FIRST`].
 const STEADY_AFTER: Duration = Duration::from_secs(5);
 /// How often an idle link is asked whether it is still there.
@@ -47,17 +48,24 @@ pub(super) struct Desk {
     doubted: Notify,
     /// It is no use any more.
     broken: Notify,
+    /// Somebody has just reached the servers: no need to wait for the next attempt.
+    hint: Notify,
 }
 
 impl Desk {
     pub(super) fn new() -> Arc<Self> {
         let state = watch::Sender::new(State::Connecting);
-        Arc::new(Self { state, doubted: Notify::new(), broken: Notify::new() })
+        Arc::new(Self { state, doubted: Notify::new(), broken: Notify::new(), hint: Notify::new() })
     }
 
     /// The link should be looked at.
     pub(super) fn doubt(&self) {
         self.doubted.notify_one();
+    }
+
+    /// The servers can be reached: if the link waits for its next attempt, this is the moment.
+    pub(super) fn hint(&self) {
+        self.hint.notify_waiters();
     }
 
     /// The link of this generation is no use any more. The next one is waited for in [`State::Connecting`].
@@ -123,7 +131,9 @@ impl Supervisor {
                 // Nobody should wait for a link that comes and goes.
                 self.desk.state.send_replace(State::Down);
             }
-            tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            let pause = wait.mul_f64(0.5 + fastrand::f64() / 2.0);
+            // Ends early by a hint.
+            let _ = tokio::time::timeout(pause, self.desk.hint.notified()).await;
             wait = (wait * 2).min(BACKOFF_MAX);
         }
     }
@@ -142,7 +152,20 @@ impl Supervisor {
         let mut connection =
             self.servers.connect(self.connect_timeout, self.response_timeout, pushes).await?;
         self.probe(&mut connection).await?;
+        self.teach(&mut connection).await;
         Ok(connection)
+    }
+
+    /// Tells a server the script that all feeds call at once after a reconnect: a server that was started anew knows
+    /// none, and each call would bring the whole text.
+    async fn teach(&self, connection: &mut Connection) {
+        // A cluster's client would ask every server, and one that is lost must not cost the rest.
+        if let Connection::Server(_) = connection {
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(streams::READ_SCRIPT);
+            // Not vital, and not every user of the server may do it.
+            let _ = tokio::time::timeout(self.response_timeout, connection.command(&load)).await;
+        }
     }
 
     /// A server that is still loading, or that wants a password it was not given, says so.

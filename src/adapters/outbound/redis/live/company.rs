@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 
 use super::channels::{Channels, Life};
 use super::times::Times;
+use crate::adapters::outbound::redis::commands::RedisCommands;
 use crate::adapters::outbound::redis::servers::Servers;
 
 /// How live links are kept.
@@ -26,6 +27,8 @@ pub(crate) struct Config {
 /// What all live links of a node share.
 pub(super) struct Company {
     pub(super) servers: Servers,
+    /// The other link to the same servers: when one of the two gets through, the other need not wait.
+    pub(super) commands: RedisCommands,
     pub(super) config: Config,
     pub(super) channels: Arc<Channels>,
     pub(super) times: Times,

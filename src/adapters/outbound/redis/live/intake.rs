@@ -35,15 +35,24 @@ pub(super) struct Intake {
     link: LinkId,
     life: Life,
     company: Arc<Company>,
-    probe: Mutex<Option<Probe>>,
+    probe: Mutex<UnderWay>,
     heard: Mutex<Instant>,
+}
+
+/// How far the last probe has come. It counts once it is back and the server has said that it is a master, in whatever
+/// order: a push may come before or after the answer to what caused it.
+#[derive(Default)]
+struct UnderWay {
+    sent: Option<Probe>,
+    back: Option<Returned>,
+    by_master: bool,
 }
 
 impl Intake {
     /// For a connection that is about to be opened.
     pub(super) fn new(link: LinkId, company: Arc<Company>) -> Arc<Self> {
         let (life, heard) = (company.new_life(), Mutex::new(Instant::now()));
-        Arc::new(Self { link, life, company, probe: Mutex::new(None), heard })
+        Arc::new(Self { link, life, company, probe: Mutex::default(), heard })
     }
 
     /// Which connection it is.
@@ -53,7 +62,23 @@ impl Intake {
 
     /// This probe is about to be sent.
     pub(super) fn expect(&self, probe: Probe) {
-        *self.probe.lock() = Some(probe);
+        *self.probe.lock() = UnderWay { sent: Some(probe), ..UnderWay::default() };
+    }
+
+    /// The server has answered the probe that was sent last, and is a master.
+    pub(super) fn answered_by_master(&self) {
+        self.probe.lock().by_master = true;
+        self.count_probe();
+    }
+
+    fn count_probe(&self) {
+        let returned = {
+            let mut probe = self.probe.lock();
+            if probe.by_master { probe.back.take() } else { None }
+        };
+        let Some(returned) = returned else { return };
+        *self.heard.lock() = Instant::now();
+        self.company.times.returned(self.link, returned, &self.company.channels);
     }
 
     /// When a probe or a confirmation last came in, or when the connection was opened.
@@ -96,10 +121,12 @@ impl Intake {
 
     fn returned(&self, message: &[u8]) {
         let Some((nonce, at)) = probe(message) else { return };
-        let Some(probe) = self.probe.lock().take_if(|probe| probe.nonce == nonce) else { return };
-        *self.heard.lock() = Instant::now();
-        let returned = Returned { at, era: probe.era };
-        self.company.times.returned(self.link, returned, &self.company.channels);
+        {
+            let mut under_way = self.probe.lock();
+            let Some(probe) = under_way.sent.take_if(|probe| probe.nonce == nonce) else { return };
+            under_way.back = Some(Returned { at, era: probe.era });
+        }
+        self.count_probe();
     }
 }
 

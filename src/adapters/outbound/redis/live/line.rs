@@ -136,7 +136,8 @@ impl Line {
         let mut pipeline = Pipeline::with_capacity(3);
         pipeline.cmd("SSUBSCRIBE").arg(channel);
         pipeline.cmd("EVAL").arg(PROBE).arg(1).arg(channel).arg(nonce);
-        // A demoted server still brings what its new master publishes, but late, and nobody says how late.
+        // A demoted server still brings what its new master publishes, but late, and nobody says how late. So nothing
+        // counts that comes back from one.
         pipeline.cmd("HELLO");
         for answer in self.ask(&pipeline, 3).await? {
             match answer {
@@ -148,6 +149,7 @@ impl Line {
                 _ => {}
             }
         }
+        self.intake.answered_by_master();
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use crate::adapters::outbound::redis::connection::Connection;
 
 /// First and longest wait between two attempts to connect; the real one is anything from half of it up to all of it.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A connection that stood for so long begins anew with [`BACKOFF_FIRST`].
 const STEADY_AFTER: Duration = Duration::from_secs(5);
 /// Names that are tried for a probe channel in one of a server's slots: enough to find a single slot of 16384.
@@ -74,6 +74,7 @@ impl Link {
             match self.connect().await {
                 Ok(line) => {
                     tracing::info!(server, "the live link to Redis is up");
+                    self.wait_for_commands().await;
                     let since = Instant::now();
                     let why = line.serve(&self.work, || self.probe_channel()).await;
                     tracing::warn!(server, %why, "the live link to Redis is lost");
@@ -91,9 +92,19 @@ impl Link {
             }
             // The server may be gone for good, and its slots with another.
             self.company.doubts.notify_one();
-            tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            let pause = wait.mul_f64(0.5 + fastrand::f64() / 2.0);
+            // Ends early when the commands get through.
+            let _ = tokio::time::timeout(pause, self.company.commands.comes_up()).await;
             wait = (wait * 2).min(BACKOFF_MAX);
         }
+    }
+
+    /// What is subscribed again is read again at once: by then commands should be answered. They are not waited for
+    /// longer than they may take to connect.
+    async fn wait_for_commands(&self) {
+        self.company.commands.hint();
+        let up = self.company.commands.wait_until(true);
+        let _ = tokio::time::timeout(self.company.config.connect_timeout, up).await;
     }
 
     async fn connect(&self) -> RedisResult<Line> {

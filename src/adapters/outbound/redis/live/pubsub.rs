@@ -40,6 +40,7 @@ impl PubSub {
         let link = LinkId(0);
         let company = Arc::new(Company {
             servers,
+            commands: commands.clone(),
             config,
             channels: Channels::new(if is_cluster { Routes::unknown() } else { Routes::One(link) }),
             times: Times::new(clock),
