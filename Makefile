@@ -1,10 +1,10 @@
 # The commands of this project. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint bench docs tools web
+.PHONY: help run test fmt lint bench bench-feeds docs tools web
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Everything in one process, on http://127.0.0.1:8080/
 	cargo run --locked
@@ -27,6 +27,9 @@ lint: ## What the compiler and clippy have to say
 
 bench: ## Measures the core; docs/performance.md says how to read it
 	cargo bench --locked --bench core
+
+bench-feeds: ## Measures 10,000 feeds on a redis-server of its own
+	cargo bench --locked --bench feeds
 
 docs: ## Builds the reference, target/doc/edgeway/index.html
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
