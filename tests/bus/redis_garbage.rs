@@ -4,7 +4,7 @@ use edgeway::application::ports::bus::{EVENT_MAX_BYTES, EventBus, LivePayload, R
 use edgeway::application::ports::codec::Undecodable;
 use edgeway::domain::time::UnixMillis;
 
-use super::on_redis::{OnRedis, dialog, json};
+use super::on_redis::{OnRedis, dialog, json, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_on_a_channel_is_told_as_garbage_and_what_follows_is_heard() {
@@ -114,6 +114,31 @@ async fn a_hole_in_a_log_ends_a_piece_and_shows_as_a_later_beginning() {
     on_redis.call::<u64>("XDEL", &[&log, &ids[199].0]);
     let slice = on_redis.read(&feed, 199).await;
     assert_eq!((slice.head.offset, slice.first_offset, slice.entries.len()), (200, 201, 0));
+}
+
+/// Command by command, without a transaction: it counts, and is then about to add.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_store_has_counted_and_not_yet_added_is_waited_for() {
+    let on_redis = OnRedis::alone().await;
+    let feed = dialog("d");
+    let (log, meta) = (on_redis.keys.log(&feed), on_redis.keys.meta(&feed));
+    on_redis.append(&feed, "a").await;
+    on_redis.call::<u64>("HINCRBY", &[&meta, "offset", "1"]);
+    let scripts_run = || {
+        let stats: String = on_redis.call("INFO", &["commandstats"]);
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+        line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0_u64)
+    };
+    let before = scripts_run();
+    let (slice, ()) = tokio::join!(on_redis.read(&feed, 1), async {
+        until("it has been read in vain", || scripts_run() > before).await;
+        on_redis.call::<String>("XADD", &[&log, "*", "o", "2", "e", "{}", "k", "b"]);
+    });
+    assert_eq!((slice.head.offset, slice.entries.len()), (2, 1), "{slice:?}");
+    // A log that is gone has lost what it counted.
+    on_redis.call::<u64>("DEL", &[&log]);
+    let slice = on_redis.read(&feed, 1).await;
+    assert_eq!((slice.head.offset, slice.first_offset, slice.entries.len()), (2, 3, 0), "{slice:?}");
 }
 
 /// As many as there is room for, and at least one: nobody reads 256 MiB at once.

@@ -1,5 +1,7 @@
 //! The logs: where they stand, and pieces of them.
 
+use std::time::Duration;
+
 use redis::{FromRedisValue, ParsingError, Value};
 
 use super::commands::RedisCommands;
@@ -15,6 +17,11 @@ use crate::domain::ids::FeedKey;
 const PIECE_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Most entries in one piece of a log: more is a mistake.
 const PIECE_MAX_ENTRIES: usize = 10_000;
+
+/// A Store that appends command by command counts first and adds then. What it has counted is waited for so often, and
+/// so long each time, before it counts as lost.
+const TAIL_READS_MAX: usize = 6;
+const TAIL_WAIT: Duration = Duration::from_millis(20);
 
 /// Reads a piece of a log.
 pub(super) const READ_SCRIPT: &str = include_str!("read.lua");
@@ -38,7 +45,15 @@ impl Streams {
         from: ReadFrom,
         limit: usize,
     ) -> Result<LogSlice, BusError> {
-        let Piece(slice) = self.commands.script(&self.call(feed, from, limit)).await?;
+        let call = self.call(feed, from, limit);
+        for _ in 1..TAIL_READS_MAX {
+            let Piece(slice) = self.commands.script(&call).await?;
+            if limit == 0 || !lacks_its_tail(&slice, from) {
+                return Ok(slice);
+            }
+            tokio::time::sleep(TAIL_WAIT).await;
+        }
+        let Piece(slice) = self.commands.script(&call).await?;
         Ok(slice)
     }
 
@@ -86,6 +101,13 @@ impl Streams {
             .arg(format!("{:016x}", fastrand::u64(..)))
             .arg(EVENT_MAX_BYTES)
     }
+}
+
+/// Whether everything after the asked offset is missing. Trimming takes the oldest and leaves the newest: either the
+/// whole log is gone, or somebody is just about to add to it.
+fn lacks_its_tail(slice: &LogSlice, from: ReadFrom) -> bool {
+    let ReadFrom::AfterOffset(offset) = from else { return false };
+    slice.entries.is_empty() && offset < slice.head.offset && slice.first_offset > slice.head.offset
 }
 
 fn position(epoch: &str, offset: &str) -> Option<LogPosition> {
