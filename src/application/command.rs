@@ -6,7 +6,7 @@ use super::gateway::Gateway;
 use super::ports::auth::Identity;
 use super::ports::idempotency::SendReceipt;
 use super::ports::store::{HistoryRange, StoreError};
-use super::ports::telemetry::labels::{CommandType, Limit};
+use super::ports::telemetry::labels::CommandType;
 use super::ports::telemetry::occurrence::Occurrence;
 use super::sessions::lanes::Lane;
 use super::sessions::live::LiveSession;
@@ -243,32 +243,9 @@ impl Gateway {
     /// What can't be understood counts like a command: above the rate it is refused for that.
     #[must_use]
     pub fn refuse_malformed(&self, session: &Arc<LiveSession>, refusal: Refusal) -> Refusal {
-        let passed = session.meters.commands.pass(self.config.commands_rate, self.ports.clock.tick());
-        let refusal = match passed {
-            Ok(()) => refusal,
-            Err(after) => {
-                self.ports.telemetry.record(Occurrence::LimitHit(Limit::CommandsPerSession));
-                Refusal::new(ErrorCode::RateLimited, "too many commands at once").retry_after(after)
-            }
-        };
+        let refusal = self.admit_malformed(session).err().unwrap_or(refusal);
         self.ports.telemetry.record(Occurrence::Command(CommandType::Unknown, Some(refusal.code)));
         refusal
-    }
-
-    /// Whether the session may ask for this now.
-    fn admit(&self, session: &Arc<LiveSession>, command: &Command) -> Result<(), Refusal> {
-        let now = self.ports.clock.tick();
-        let mut passed = session.meters.commands.pass(self.config.commands_rate, now);
-        let mut limit = Limit::CommandsPerSession;
-        if passed.is_ok() && matches!(command, Command::Send(_)) {
-            passed = session.meters.sends.pass(self.config.sends_rate, now);
-            limit = Limit::SendsPerSession;
-        }
-        passed.map_err(|after| {
-            self.ports.telemetry.record(Occurrence::LimitHit(limit));
-            self.ports.telemetry.record(Occurrence::Command(command.kind(), Some(ErrorCode::RateLimited)));
-            Refusal::new(ErrorCode::RateLimited, "too many commands at once").retry_after(after)
-        })
     }
 
     async fn carry_out_in_turn(

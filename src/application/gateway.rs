@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use super::admission::UserMeters;
 use super::care::Care;
 use super::feed::context::FeedContext;
 use super::feed::registry::FeedRegistry;
@@ -46,6 +47,8 @@ pub struct Config {
     pub typing_max_members: u64,
     /// Above this many members a dialog has no presence.
     pub presence_max_members: u64,
+    /// New sessions of one user; twice as many may be gone on with.
+    pub connects_rate: Rate,
     /// Commands of one session.
     pub commands_rate: Rate,
     /// Messages of one session.
@@ -64,6 +67,7 @@ impl Default for Config {
             typing_expires: Duration::from_secs(6),
             typing_max_members: 200,
             presence_max_members: 500,
+            connects_rate: Rate { per_second: 20 },
             commands_rate: Rate { per_second: 20 },
             sends_rate: Rate { per_second: 5 },
             send_patience: Duration::from_secs(5),
@@ -107,6 +111,7 @@ pub struct Gateway {
     pub(super) sessions: SessionRegistry,
     pub(super) memberships: Memberships,
     pub(super) read_marks: ReadMarks,
+    pub(super) user_meters: UserMeters,
     pub(super) tasks: TaskTracker,
     /// Nothing begins here any more: see [`super::farewell`].
     pub(super) leaving: AtomicBool,
@@ -129,6 +134,7 @@ impl Gateway {
                 feeds: FeedRegistry::new(context, ports.clock.clone()),
                 sessions: SessionRegistry::default(),
                 memberships: Memberships::new(ports.store.clone(), ports.clock.clone()),
+                user_meters: UserMeters::default(),
                 read_marks: ReadMarks::new(ports.store.clone()),
                 config,
                 ports,

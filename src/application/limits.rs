@@ -13,8 +13,21 @@ pub struct Rate {
 }
 
 /// A burst is what comes at once after a rest: this many seconds' worth.
-const BURST_SECONDS: u64 = 2;
+pub const BURST_SECONDS: u32 = 2;
 const MICROS_PER_SECOND: u64 = 1_000_000;
+
+impl Rate {
+    /// So many times as much.
+    #[must_use]
+    pub fn times(self, factor: u32) -> Self {
+        Self { per_second: self.per_second.saturating_mul(factor) }
+    }
+
+    fn step_micros(self) -> u64 {
+        // Above one a microsecond there is no rate.
+        (MICROS_PER_SECOND / u64::from(self.per_second.max(1))).max(1)
+    }
+}
 
 /// What one key has used up: the time at which it will all be earned again.
 #[derive(Debug, Default)]
@@ -28,12 +41,28 @@ impl Meter {
     /// # Errors
     /// How long to wait. What was refused uses nothing up.
     pub fn pass(&self, rate: Rate, now: Tick) -> Result<(), Duration> {
+        self.take(1, rate, now)
+    }
+
+    /// Lets something pass that counts for several; for no more than a whole burst.
+    ///
+    /// # Errors
+    /// How long to wait. What was refused uses nothing up.
+    pub fn take(&self, cost: u32, rate: Rate, now: Tick) -> Result<(), Duration> {
+        self.take_within(cost, rate, BURST_SECONDS, now)
+    }
+
+    /// The same with another burst.
+    ///
+    /// # Errors
+    /// How long to wait. What was refused uses nothing up.
+    pub fn take_within(&self, cost: u32, rate: Rate, burst_seconds: u32, now: Tick) -> Result<(), Duration> {
         let now = now.0.saturating_mul(1000);
-        let step = MICROS_PER_SECOND / u64::from(rate.per_second.max(1));
-        let burst = BURST_SECONDS * MICROS_PER_SECOND;
+        let burst = u64::from(burst_seconds) * MICROS_PER_SECOND;
+        let used = u64::from(cost).saturating_mul(rate.step_micros()).min(burst);
         let mut known = self.earned_at_micros.load(Ordering::Relaxed);
         loop {
-            let next = known.max(now) + step;
+            let next = known.max(now) + used;
             if next > now + burst {
                 // Rounded up, so that whoever waits for it passes.
                 return Err(Duration::from_millis((next - now - burst).div_ceil(1000)));
@@ -65,5 +94,16 @@ mod tests {
         assert!(meter.pass(rate, Tick(1199)).is_err());
         assert!(meter.pass(rate, start.plus(wait)).is_ok());
         assert_eq!((0..100).filter(|n| meter.pass(rate, Tick(2000 + n * 100)).is_ok()).count(), 53);
+    }
+
+    #[test]
+    fn what_counts_for_several_uses_several_up_and_passes_after_a_rest_however_much_it_is() {
+        let (meter, rate) = (Meter::default(), Rate { per_second: 5 });
+        assert!(meter.take(7, rate, Tick(0)).is_ok());
+        assert_eq!(meter.take(7, rate, Tick(0)), Err(Duration::from_millis(800)));
+        assert!(meter.take(3, rate, Tick(0)).is_ok());
+        assert!(meter.pass(rate, Tick(0)).is_err());
+        assert!(meter.take(1000, rate, Tick(2000)).is_ok());
+        assert!(meter.pass(rate, Tick(2000)).is_err());
     }
 }

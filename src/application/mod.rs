@@ -3,6 +3,7 @@
 //! Start with [`gateway::Gateway`], which holds everything a node has, and [`command`], which lists what a client may
 //! ask for.
 
+pub mod admission;
 pub mod care;
 pub mod catch_up;
 pub mod command;

@@ -49,6 +49,7 @@ impl Settings {
             typing_expires: TYPING_EXPIRES,
             typing_max_members: self.limits.typing_max_members.into(),
             presence_max_members: self.limits.presence_max_members.into(),
+            connects_rate: Rate { per_second: self.limits.connects_per_second_per_ip },
             commands_rate: Rate { per_second: self.limits.commands_per_second },
             sends_rate: Rate { per_second: self.limits.sends_per_second },
             send_patience: self.store.send_timeout,

@@ -113,6 +113,11 @@ pub enum Dismissal {
         /// When to come back.
         reconnect_after: Duration,
     },
+    /// It has asked for too much for too long: the session stays.
+    RateLimited {
+        /// When to come back.
+        reconnect_after: Duration,
+    },
     /// The user was removed: the session has ended.
     Kicked,
     /// `DELETE`: the session has ended.

@@ -105,6 +105,10 @@ fn dismissed(dismissal: Dismissal, mut answer: Answer, reading: &Reading) -> Res
         Dismissal::Superseded => {
             Err(Refusal::new(ErrorCode::Superseded, "a newer attach took the session over").into())
         }
+        Dismissal::RateLimited { reconnect_after } => {
+            let refusal = Refusal::new(ErrorCode::RateLimited, "too many commands were refused");
+            Err(refusal.retry_after(reconnect_after).into())
+        }
         Dismissal::TokenExpired => Err(unverified(AuthError::Expired).into()),
         Dismissal::Deleted | Dismissal::Bye | Dismissal::Expired => Err(session_gone().into()),
         Dismissal::Draining { .. } | Dismissal::Kicked => {

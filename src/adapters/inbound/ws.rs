@@ -133,6 +133,7 @@ impl From<Dismissal> for Farewell {
             Dismissal::Superseded => (close_code(ErrorCode::Superseded), "superseded"),
             Dismissal::TokenExpired => (close_code(ErrorCode::TokenExpired), "token_expired"),
             Dismissal::Draining { .. } => (close_code(ErrorCode::Draining), "draining"),
+            Dismissal::RateLimited { .. } => (close_code(ErrorCode::RateLimited), "rate_limited"),
             Dismissal::Kicked => (close_code(ErrorCode::Forbidden), "kicked"),
             Dismissal::Deleted | Dismissal::Expired => (close_code(ErrorCode::SessionGone), "session_gone"),
             Dismissal::Bye => (CLOSE_NORMAL, "bye"),
@@ -390,9 +391,10 @@ impl Connection {
     /// what came of it.
     fn patience_at_the_end(&self, dismissal: Dismissal) -> Duration {
         match dismissal {
-            Dismissal::Draining { .. } | Dismissal::TokenExpired | Dismissal::Superseded => {
-                self.edge.gateway.config().send_patience
-            }
+            Dismissal::Draining { .. }
+            | Dismissal::TokenExpired
+            | Dismissal::RateLimited { .. }
+            | Dismissal::Superseded => self.edge.gateway.config().send_patience,
             Dismissal::Kicked | Dismissal::Deleted | Dismissal::Bye | Dismissal::Expired => Duration::ZERO,
         }
     }

@@ -8,8 +8,8 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::lanes::Lanes;
+use crate::application::admission::Allowance;
 use crate::application::feed::registry::Membership;
-use crate::application::limits::Meter;
 use crate::domain::event::Event;
 use crate::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use crate::domain::time::{Tick, UnixMillis};
@@ -30,15 +30,6 @@ pub enum Chore {
     Recheck,
 }
 
-/// What a session has used up of its rates.
-#[derive(Debug, Default)]
-pub struct Meters {
-    /// Commands of any kind.
-    pub commands: Meter,
-    /// Messages.
-    pub sends: Meter,
-}
-
 /// A session, shared by the feeds that push into it and the transport that reads it.
 pub struct LiveSession {
     id: SessionId,
@@ -47,7 +38,7 @@ pub struct LiveSession {
     /// Orders sends by dialog.
     pub lanes: Arc<Lanes>,
     /// What it has used up of its rates.
-    pub meters: Meters,
+    pub allowance: Allowance,
     /// Held while a batch of commands is worked off.
     pub batch: tokio::sync::Mutex<()>,
     cared_for: AtomicBool,
@@ -110,7 +101,7 @@ impl LiveSession {
                 buried: false,
             }),
             lanes: Arc::default(),
-            meters: Meters::default(),
+            allowance: Allowance::default(),
             batch: tokio::sync::Mutex::new(()),
             cared_for: AtomicBool::new(false),
             alarm: AtomicU64::new(u64::MAX),

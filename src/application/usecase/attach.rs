@@ -164,6 +164,7 @@ impl Gateway {
         if !identity.scopes.read {
             return Err(Refusal::new(ErrorCode::Forbidden, "the token does not allow reading"));
         }
+        self.admit_connect(&identity.user_id, &input)?;
         let Some(asked) = &input.session else {
             return self.begin(identity, &input, Resume::New).await;
         };
@@ -294,6 +295,7 @@ impl Gateway {
         input: &AttachInput,
         session: Arc<LiveSession>,
     ) -> Result<Found, Refusal> {
+        self.require_good_conduct(&session)?;
         let cursor = parse_cursor(input)?;
         if cursor.is_some_and(|cursor| cursor.epoch > session.peek(Session::epoch))
             && self.went_on_elsewhere(&session).await?

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use super::attach::Attach;
 use super::check;
@@ -448,7 +449,7 @@ impl Client {
     pub(crate) async fn raw(&mut self, text: &str) -> Value {
         if let Line::Ws(line) = &mut self.line {
             self.transcript.sent(&text);
-            line.send(tokio_tungstenite::tungstenite::Message::text(text)).await;
+            line.send(Message::text(text)).await;
             return self.next_answer("an error").await;
         }
         let Answer { status, body } = self.user.post_text(&self.session, text.into()).await;
@@ -462,6 +463,18 @@ impl Client {
         self.transcript.sent(command);
         match &mut self.line {
             Line::Ws(line) => line.send_json(command).await,
+            Line::Sse(_) | Line::Poll(_) => self.fail("only a WebSocket takes commands on its own line"),
+        }
+    }
+
+    /// Sends a command over the socket, unless that has just been closed: then the end is what is heard next.
+    ///
+    /// WebSocket alone.
+    pub(crate) async fn fire_if_open(&mut self, command: &Value) {
+        self.transcript.sent(command);
+        match &mut self.line {
+            // Whether it arrived is of no interest.
+            Line::Ws(line) => drop(line.try_send(Message::text(command.to_string())).await),
             Line::Sse(_) | Line::Poll(_) => self.fail("only a WebSocket takes commands on its own line"),
         }
     }

@@ -62,6 +62,7 @@ pub async fn post_commands(
             }
         }
     };
+    edge.gateway.require_good_conduct(&session)?;
     let identity = Arc::new(caller.identity);
     let batch = parse_batch(&body)?;
 

@@ -132,6 +132,7 @@ impl GoAway {
             Dismissal::Superseded => Some(("superseded", at_once, true)),
             Dismissal::TokenExpired => Some(("token_expired", at_once, true)),
             Dismissal::Draining { reconnect_after } => Some(("draining", reconnect_after, true)),
+            Dismissal::RateLimited { reconnect_after } => Some(("rate_limited", reconnect_after, true)),
             Dismissal::Kicked => Some(("kicked", at_once, false)),
             Dismissal::Deleted | Dismissal::Bye | Dismissal::Expired => None,
         }

@@ -133,6 +133,8 @@ label! {
         SendsPerUser = "sends_per_user",
         /// `typing` of one session or user.
         Typing = "typing",
+        /// Refusals that were not minded: the session is sent away.
+        Strikes = "strikes",
         /// `session.memory_budget`: no replay is begun.
         MemoryReplays = "memory_replays",
         /// `session.memory_budget`: no session is begun.
