@@ -3,12 +3,10 @@
 //! What is above a rate is refused and told when to come back; that harms nobody. Whoever goes on all the same collects
 //! strikes, and after too many of them is sent away for a while.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use quick_cache::sync::Cache;
-
+use super::allowance::{BARRED_FOR, Meters};
 use super::command::{Command, Targets};
 use super::gateway::Gateway;
 use super::limits::{Meter, Rate};
@@ -18,19 +16,10 @@ use super::sessions::live::LiveSession;
 use super::usecase::attach::AttachInput;
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::ids::UserId;
-use crate::domain::time::Tick;
 use crate::session::reader::{Dismissal, Transport};
 
 /// All sessions of a user on one node together may do so many times what one of them may.
 pub const USER_SESSIONS_WORTH: u32 = 4;
-/// Most users of whom a node knows what they have used up; whoever is forgotten begins anew.
-pub const METERED_USERS_MAX: usize = 100_000;
-/// Strikes that are forgiven per second.
-pub const STRIKES_FORGIVEN_PER_SECOND: u32 = 10;
-/// A session is sent away when it has collected so many seconds' worth of strikes: 300 at once, for one.
-pub const STRIKES_MAX_SECONDS: u32 = 30;
-/// How long a session that was sent away for its strikes is not let in.
-pub const BARRED_FOR: Duration = Duration::from_secs(5);
 /// How many connects a new session counts for, where going on with one counts for one.
 const BEGIN_COST: u32 = 2;
 /// A `subscribe` counts for one command more per so many dialogs.
@@ -39,65 +28,6 @@ const DIALOGS_PER_COMMAND: usize = 50;
 const SUBSCRIBE_ALL_COST: u32 = 5;
 /// How many commands a question counts for that costs the Store or the bus a list.
 const LIST_COST: u32 = 2;
-
-/// What somebody has used up of each rate.
-#[derive(Debug, Default)]
-pub struct Meters {
-    commands: Meter,
-    sends: Meter,
-    typing: Meter,
-    connects: Meter,
-}
-
-/// What a session has used up.
-#[derive(Debug, Default)]
-pub struct Allowance {
-    own: Meters,
-    /// Its user's, once it has asked for anything.
-    user: OnceLock<Arc<Meters>>,
-    strikes: Meter,
-    barred_until: AtomicU64,
-}
-
-impl Allowance {
-    /// Notes that a refusal was not minded. True if it was one too many: then the session is barred for a while.
-    fn strike(&self, now: Tick) -> bool {
-        let forgiven = Rate { per_second: STRIKES_FORGIVEN_PER_SECOND };
-        let too_many = self.strikes.take_within(1, forgiven, STRIKES_MAX_SECONDS, now).is_err();
-        if too_many {
-            self.barred_until.store(now.plus(BARRED_FOR).0, Ordering::Relaxed);
-        }
-        too_many
-    }
-
-    /// How long the session is not let in any more.
-    fn barred(&self, now: Tick) -> Option<Duration> {
-        let wait = Tick(self.barred_until.load(Ordering::Relaxed)).since(now);
-        (!wait.is_zero()).then_some(wait)
-    }
-}
-
-/// What users have used up on this node, all their sessions together.
-pub struct UserMeters {
-    of: Cache<UserId, Arc<Meters>>,
-}
-
-impl Default for UserMeters {
-    fn default() -> Self {
-        Self { of: Cache::new(METERED_USERS_MAX) }
-    }
-}
-
-impl UserMeters {
-    fn find(&self, user: &UserId) -> Arc<Meters> {
-        if let Some(known) = self.of.get(user) {
-            return known;
-        }
-        let fresh = Arc::new(Meters::default());
-        self.of.insert(user.clone(), fresh.clone());
-        fresh
-    }
-}
 
 /// One rate, as a session and its user share it.
 struct Check {
@@ -217,35 +147,5 @@ fn cost(command: &Command) -> u32 {
         }
         Command::History { .. } | Command::Presence { .. } => LIST_COST,
         _ => 1,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_is_barred_for_a_while_after_too_many_strikes() {
-        let allowance = Allowance::default();
-        let most = STRIKES_FORGIVEN_PER_SECOND * STRIKES_MAX_SECONDS;
-        assert!((0..most).all(|_| !allowance.strike(Tick(0))));
-        assert_eq!(allowance.barred(Tick(0)), None);
-        assert!(allowance.strike(Tick(0)));
-        assert_eq!(allowance.barred(Tick(0)), Some(BARRED_FOR));
-        assert_eq!(allowance.barred(Tick(0).plus(BARRED_FOR)), None);
-    }
-
-    #[test]
-    fn strikes_now_and_then_are_forgiven() {
-        let allowance = Allowance::default();
-        let now_and_then = (0..10_000).map(|n| Tick(n * 1000 / u64::from(STRIKES_FORGIVEN_PER_SECOND)));
-        assert!(now_and_then.into_iter().all(|now| !allowance.strike(now)));
-    }
-
-    #[test]
-    fn a_user_is_metered_once() {
-        let meters = UserMeters::default();
-        let user = UserId::parse("ann").unwrap();
-        assert!(Arc::ptr_eq(&meters.find(&user), &meters.find(&user)));
     }
 }

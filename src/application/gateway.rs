@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use super::admission::UserMeters;
+use super::allowance::UserMeters;
 use super::care::Care;
 use super::feed::context::FeedContext;
 use super::feed::registry::FeedRegistry;

@@ -4,6 +4,7 @@
 //! ask for.
 
 pub mod admission;
+pub mod allowance;
 pub mod care;
 pub mod catch_up;
 pub mod command;

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::lanes::Lanes;
-use crate::application::admission::Allowance;
+use crate::application::allowance::Allowance;
 use crate::application::feed::registry::Membership;
 use crate::domain::event::Event;
 use crate::domain::ids::{DialogId, FeedKey, SessionId, UserId};
