@@ -1,7 +1,7 @@
 //! `edgeway dev`: gateway, embedded bus, reference Store, token issuer and web demo in one process, on loopback.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::backplane::Backplane;
 use super::lifecycle::{Ending, Lifecycle, StopSignals};
 use super::node::{Blueprint, Node};
-use super::{demo, dev_routes, logging};
+use super::{certificate, demo, dev_routes, logging};
 use crate::adapters::inbound::listener;
 use crate::adapters::outbound::auth::config::KeyOrigin;
 use crate::adapters::outbound::auth::issuer::TokenIssuer;
@@ -57,8 +57,9 @@ pub async fn run(settings: Settings, database: Database) -> anyhow::Result<Endin
         store: settings.store_part(vec![format!("http://{store_address}")]),
         keys: KeyOrigin::Jwks(serde_json::to_string(&issuer.jwks())?),
     };
+    let tls = certificate::tls(&settings, &life)?;
     let listener = listener::bind::bind(settings.listen)?;
-    let address = listener.local_addr()?;
+    let url = format!("{}://{}/", certificate::scheme(tls.as_ref()), listener.local_addr()?);
     let mut node = Node::start(blueprint, CancellationToken::new(), &life, &clock)?;
     match listener::bind::bind(settings.admin_listen) {
         Ok(admin) => node.serve_admin(admin),
@@ -66,16 +67,16 @@ pub async fn run(settings: Settings, database: Database) -> anyhow::Result<Endin
         Err(error) => tracing::warn!(%error, "no admin listener"),
     }
     let edge = node.edge.clone();
-    node.serve(listener, dev_routes::routes(edge, issuer, dialogs).merge(demo::routes()), None);
-    announce(address)?;
+    node.serve(listener, dev_routes::routes(edge, issuer, dialogs).merge(demo::routes()), tls);
+    announce(&url)?;
 
     signals.run([&life, &life], node.leave(Duration::ZERO, Duration::ZERO)).await
 }
 
 /// The one line on standard output that people (and programs) wait for.
-fn announce(address: SocketAddr) -> anyhow::Result<()> {
+fn announce(url: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "Edgeway is at http://{address}/ (development: open dialogs, tokens for everybody)")?;
+    writeln!(out, "Edgeway is at {url} (development: open dialogs, tokens for everybody)")?;
     out.flush()?;
     Ok(())
 }

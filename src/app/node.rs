@@ -209,8 +209,7 @@ pub fn node_name() -> anyhow::Result<String> {
 
 /// How other nodes reach this one if nobody says: where it listens; by the machine's name if it listens everywhere.
 #[must_use]
-pub fn advertised(listening: SocketAddr, encrypted: bool) -> String {
-    let scheme = if encrypted { "https" } else { "http" };
+pub fn advertised(scheme: &str, listening: SocketAddr) -> String {
     if listening.ip().is_unspecified() {
         format!("{scheme}://{}:{}", host_name(), listening.port())
     } else {
@@ -224,12 +223,12 @@ mod tests {
 
     #[test]
     fn a_node_is_advertised_where_it_listens_or_by_its_machines_name() {
-        let at = |address: &str| advertised(address.parse().unwrap(), false);
+        let at = |address: &str| advertised("http", address.parse().unwrap());
         assert_eq!(at("10.0.0.7:8080"), "http://10.0.0.7:8080");
         assert_eq!(at("[::1]:8080"), "http://[::1]:8080");
         assert_eq!(at("0.0.0.0:8080"), format!("http://{}:8080", host_name()));
         assert_eq!(at("[::]:8080"), format!("http://{}:8080", host_name()));
-        assert_eq!(advertised("10.0.0.7:8443".parse().unwrap(), true), "https://10.0.0.7:8443");
+        assert_eq!(advertised("https", "10.0.0.7:8443".parse().unwrap()), "https://10.0.0.7:8443");
     }
 
     #[test]

@@ -16,7 +16,6 @@ use super::lifecycle::{Ending, Lifecycle, StopSignals};
 use super::logging;
 use super::node::{self, Blueprint, Node};
 use crate::adapters::inbound::listener;
-use crate::adapters::inbound::listener::tls::ServerTls;
 use crate::adapters::outbound::clock::SystemClock;
 use crate::adapters::outbound::memory::bus::{self, MemoryBus};
 use crate::adapters::outbound::redis::commands;
@@ -39,12 +38,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<Ending> {
     let (life, links) = (Lifecycle::default(), Lifecycle::default());
     let leaving = CancellationToken::new();
 
-    let tls = settings.tls_part().map(ServerTls::load).transpose().context("tls")?;
+    let tls = certificate::tls(&settings, &life)?;
+    let scheme = certificate::scheme(tls.as_ref());
     let listener = listener::bind::bind(settings.listen)?;
     let admin_listener = listener::bind::bind(settings.admin_listen).context("admin_listen")?;
     let (address, admin_address) = (listener.local_addr()?, admin_listener.local_addr()?);
     let name = node::node_name()?;
-    let advertised = settings.advertise.clone().unwrap_or_else(|| node::advertised(address, tls.is_some()));
+    let advertised = settings.advertise.clone().unwrap_or_else(|| node::advertised(scheme, address));
 
     let backplane = match &settings.bus {
         Bus::Redis { url, prefix } => {
@@ -67,14 +67,6 @@ pub async fn run(settings: Settings) -> anyhow::Result<Ending> {
     let blueprint = Blueprint { settings: &settings, name: name.clone(), backplane, store, keys };
     let mut node = Node::start(blueprint, leaving, &life, &clock)?;
     node.serve_admin(admin_listener);
-    if let Some(tls) = &tls {
-        let (tls, soft) = (tls.clone(), life.soft.clone());
-        let asked = certificate::reload_signal()?;
-        life.spawn_vital("the watch over the certificate", async move {
-            certificate::keep_current(tls, asked, soft).await;
-        });
-    }
-    let scheme = if tls.is_some() { "https" } else { "http" };
     node.serve(listener, Router::new(), tls);
     announce(&name, &format!("{scheme}://{address}/"), &advertised, admin_address)?;
 

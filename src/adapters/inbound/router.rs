@@ -8,7 +8,8 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
 use http::header::{ALLOW, HOST};
-use http::{StatusCode, Version};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::http::commands::post_commands;
@@ -23,6 +24,10 @@ use crate::domain::error::{ErrorCode, Refusal};
 
 /// Longest path and query, in bytes: a token of 8 KiB still fits.
 pub const URI_MAX_BYTES: usize = 12 * 1024;
+/// Largest header list on HTTP/2, in bytes as RFC 9113 §6.5.2 counts them. On HTTP/1.1 the listener counts.
+pub const HEADER_LIST_MAX_BYTES: usize = 16 * 1024;
+/// What each field costs beside its name and value.
+const HEADER_FIELD_BYTES: usize = 32;
 
 /// The client protocol: everything under `/v1`, and the protocol's 404 and 405 for the rest.
 pub fn protocol(edge: Arc<Edge>) -> Router {
@@ -47,21 +52,39 @@ pub fn finish(router: Router) -> Router {
     router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
-        .layer(from_fn(require_sound_target))
+        .layer(from_fn(require_sound_head))
         .layer(CatchPanicLayer::custom(panicked))
 }
 
-/// A request line that is too long (RFC 9110 §15.5.15), or a request without `Host` (RFC 9112 §3.2).
-async fn require_sound_target(request: Request, next: Next) -> Response {
+/// A request line that is too long (RFC 9110 §15.5.15), too many or too large header fields on HTTP/2 (RFC 6585 §5), or a
+/// request without one `Host` that can be one (RFC 9112 §3.2).
+async fn require_sound_head(request: Request, next: Next) -> Response {
     if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX_BYTES) {
         return Rejection::of_http(StatusCode::URI_TOO_LONG, "the request's target is too long")
             .into_response();
     }
-    let hosts = request.headers().get_all(HOST).iter().count();
-    if request.version() == Version::HTTP_11 && hosts != 1 {
+    if request.version() == Version::HTTP_2 && header_list_bytes(request.headers()) > HEADER_LIST_MAX_BYTES {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Rejection::of_http(status, "the request's header is too large").into_response();
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let host = hosts.next();
+    let missing = request.version() == Version::HTTP_11 && host.is_none();
+    if missing || host.is_some_and(|host| !is_host(host)) || hosts.next().is_some() {
         return Rejection::of_http(StatusCode::BAD_REQUEST, "the request needs one Host").into_response();
     }
     next.run(request).await
+}
+
+fn header_list_bytes(headers: &HeaderMap) -> usize {
+    let fields = headers.iter();
+    fields.map(|(name, value)| name.as_str().len() + value.len() + HEADER_FIELD_BYTES).sum()
+}
+
+/// Empty is allowed: the target has no authority then (RFC 9110 §7.2).
+fn is_host(host: &HeaderValue) -> bool {
+    let bytes = host.as_bytes();
+    bytes.is_empty() || (!bytes.contains(&b'@') && Authority::try_from(bytes).is_ok())
 }
 
 async fn not_found() -> Rejection {

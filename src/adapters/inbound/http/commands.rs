@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::asked::Asked;
@@ -122,13 +123,19 @@ fn require_json(headers: &HeaderMap) -> Result<(), Rejection> {
 }
 
 async fn read_body(body: Body) -> Result<Bytes, Rejection> {
+    // Told at once if the length is: nobody who asks whether to go on (`Expect: 100-continue`) is told to.
+    if body.size_hint().lower() > COMMANDS_BODY_MAX_BYTES as u64 {
+        return Err(too_large());
+    }
     let collected = Limited::new(body, COMMANDS_BODY_MAX_BYTES).collect();
     match tokio::time::timeout(BODY_TIMEOUT, collected).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Refusal::new(ErrorCode::TooLarge, "the body is larger than 64 KiB").into())
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Rejection::of_http(StatusCode::BAD_REQUEST, "the body could not be read")),
         Err(_) => Err(Rejection::of_http(StatusCode::REQUEST_TIMEOUT, "the body took too long")),
     }
+}
+
+fn too_large() -> Rejection {
+    Refusal::new(ErrorCode::TooLarge, "the body is larger than 64 KiB").into()
 }

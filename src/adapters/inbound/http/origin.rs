@@ -52,7 +52,10 @@ fn is_same_host(origin: &HeaderValue, headers: &HeaderMap, uri: &Uri) -> bool {
     };
     let port = |authority: &Authority| authority.port_u16().unwrap_or(default_port);
     origin.authority().is_some_and(|authority| {
-        authority.host().eq_ignore_ascii_case(asked.host()) && port(authority) == port(&asked)
+        // No page has a user in its origin (RFC 6454 §6.2).
+        !authority.as_str().contains('@')
+            && authority.host().eq_ignore_ascii_case(asked.host())
+            && port(authority) == port(&asked)
     })
 }
 
@@ -118,6 +121,7 @@ mod tests {
             ("https://evil.example", "chat.example.com"),
             ("https://chat.example.com.evil.example", "chat.example.com"),
             ("https://chat.example.com:444", "chat.example.com"),
+            ("https://x@chat.example.com", "chat.example.com"),
             ("null", "chat.example.com"),
             ("file://chat.example.com", "chat.example.com"),
             ("", "chat.example.com"),

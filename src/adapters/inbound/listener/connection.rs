@@ -23,6 +23,7 @@ use super::detect::{Detected, detect};
 use super::executor::TrackedExecutor;
 use super::header_timer::HeaderTimer;
 use super::idle::{Activity, hold};
+use super::last_words::LastWords;
 use super::slot::ConnectionSlot;
 use super::tls::{ALPN_HTTP2, ServerTls};
 
@@ -139,7 +140,7 @@ where
         .max_header_size(max_header_bytes)
         // Nothing larger is ever read in one piece, and a response waits for its reader beyond it.
         .max_buf_size(max_header_bytes)
-        .serve_connection(TokioIo::new(io), service(&shared.router, peer, slot, None))
+        .serve_connection(TokioIo::new(LastWords::http1(io)), service(&shared.router, peer, slot, None))
         .with_upgrades();
     let finish_asked = finish.cancelled();
     drive(connection, http1::UpgradeableConnection::graceful_shutdown, finish_asked, &shared.hard).await
@@ -162,7 +163,8 @@ where
         .timer(TokioTimer::new())
         // WebSocket over HTTP/2 (RFC 8441).
         .enable_connect_protocol()
-        .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
+        // Twice as much as is served: beyond it h2 answers by itself, with no body.
+        .max_header_list_size(u32::try_from(max_header_bytes.saturating_mul(2)).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.max_concurrent_streams)
         .keep_alive_interval(limits.keep_alive_interval)
         .keep_alive_timeout(limits.keep_alive_timeout)
@@ -173,7 +175,7 @@ where
         .max_send_buf_size(limits.max_send_buffer_bytes);
     let activity = Activity::default();
     let service = service(&shared.router, peer, slot, Some(activity.clone()));
-    let connection = builder.serve_connection(TokioIo::new(io), service);
+    let connection = builder.serve_connection(TokioIo::new(LastWords::http2(io)), service);
     // hyper has no idle time on HTTP/2: a peer that answers pings would stay for ever.
     let finish_asked = async {
         tokio::select! {

@@ -12,9 +12,9 @@
 //! - `connection`: one connection from the first byte to the last; `header_timer` is its clock on HTTP/1.1, `idle` on
 //!   HTTP/2.
 //! - [`slot`]: a connection's place under the cap, which an upgrade takes along.
-//!
-//! What hyper refuses by itself (malformed request 400, header too large 431) is answered without a body: no request
-//! exists yet that the router could see. A header that is too slow closes the connection without an answer.
+//! - [`last_words`]: what hyper refuses by itself (malformed request 400, target too long 414, header too large 431) never
+//!   becomes a request that the router could see; the error object is put in beneath it. A header that is too slow closes
+//!   the connection without an answer.
 
 pub mod accept;
 mod accept_errors;
@@ -25,6 +25,7 @@ mod detect;
 pub(super) mod executor;
 mod header_timer;
 mod idle;
+pub mod last_words;
 pub mod slot;
 pub mod tls;
 

@@ -12,10 +12,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::adapters::inbound::listener::last_words::LastWords;
+
 /// The connection of an upgraded request: the bare stream `T` where there is one, else whatever hyper has.
 ///
-/// An HTTP/1.1 connection that was served as `TokioIo<T>` gives back its `T`, one with TLS its `TlsStream<T>`, and
-/// nothing of HTTP stays in memory. A stream of an HTTP/2 connection goes on through hyper; it takes the same bytes, at
+/// An HTTP/1.1 connection gives back the stream that it was served on, be it hyper's alone or the listener's, and nothing of
+/// HTTP stays in memory. A stream of an HTTP/2 connection goes on through hyper; it takes the same bytes, at
 /// the price of some copies.
 #[derive(Debug)]
 pub enum Transport<T = TcpStream> {
@@ -41,8 +43,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport<T> {
             Ok(parts) => return (Self::Bare(parts.io.into_inner()), parts.read_buf),
             Err(upgraded) => upgraded,
         };
-        match upgraded.downcast::<TokioIo<TlsStream<T>>>() {
-            Ok(parts) => (Self::Tls(Box::new(parts.io.into_inner())), parts.read_buf),
+        let upgraded = match upgraded.downcast::<TokioIo<LastWords<T>>>() {
+            Ok(parts) => return (Self::Bare(parts.io.into_inner().into_inner()), parts.read_buf),
+            Err(upgraded) => upgraded,
+        };
+        match upgraded.downcast::<TokioIo<LastWords<TlsStream<T>>>>() {
+            Ok(parts) => (Self::Tls(Box::new(parts.io.into_inner().into_inner())), parts.read_buf),
             Err(upgraded) => (Self::Upgraded(TokioIo::new(upgraded)), Bytes::new()),
         }
     }

@@ -1,0 +1,268 @@
+//! How a connection ends that was refused: with the protocol's words, and so that the peer gets to read them.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::adapters::inbound::wire::errors::error_json;
+use crate::domain::error::{ErrorCode, Refusal};
+
+/// How long the peer of a refused connection may go on sending after the answer.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// And how much.
+const LINGER_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// What every refusal in HTTP/1.1 begins with.
+const REFUSAL: &[u8] = b"HTTP/1.1 4";
+
+/// The stream under an HTTP connection.
+///
+/// What hyper refuses by itself (RFC 9112 §2.2, RFC 6585 §5) it answers with no body at all: here the error object is
+/// put in. And a connection that is closed while the peer is still sending is reset, by which the peer may lose the
+/// answer; so after a refusal what still comes is thrown away for a moment (RFC 9112 §9.6).
+#[derive(Debug)]
+pub struct LastWords<Io> {
+    io: Io,
+    /// Whether the current request's first line has ended: if not, it is what was too long.
+    line_ended: bool,
+    lingers: bool,
+    /// In place of what hyper wrote; what is left of it.
+    instead: Vec<u8>,
+    linger: Option<Box<Linger>>,
+}
+
+#[derive(Debug)]
+struct Linger {
+    timeout: Pin<Box<Sleep>>,
+    bytes: usize,
+}
+
+impl<Io> LastWords<Io> {
+    /// For HTTP/1.1.
+    pub(super) fn http1(io: Io) -> Self {
+        Self { io, line_ended: false, lingers: false, instead: Vec::new(), linger: None }
+    }
+
+    /// For HTTP/2, where hyper has words of its own, and any end may be a refusal.
+    pub(super) fn http2(io: Io) -> Self {
+        Self { lingers: true, ..Self::http1(io) }
+    }
+
+    /// The stream itself, for whoever goes on with it.
+    #[must_use]
+    pub fn into_inner(self) -> Io {
+        self.io
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> LastWords<Io> {
+    /// Looks at what is about to be written. True if something else will be.
+    fn replaces(&mut self, bytes: &[u8]) -> bool {
+        if !bytes.starts_with(REFUSAL) {
+            self.line_ended = false;
+            return false;
+        }
+        self.lingers = true;
+        let Some(status) = bare_refusal(bytes) else { return false };
+        let line_too_long = status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE && !self.line_ended;
+        self.instead = refusal(if line_too_long { StatusCode::URI_TOO_LONG } else { status });
+        true
+    }
+
+    fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.instead.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.instead))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.instead.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let linger = self.linger.get_or_insert_with(|| {
+            Box::new(Linger { timeout: Box::pin(tokio::time::sleep(LINGER_TIMEOUT)), bytes: 0 })
+        });
+        let mut thrown_away = [0; 4096];
+        while linger.bytes < LINGER_MAX_BYTES {
+            let mut buf = ReadBuf::new(&mut thrown_away);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => linger.bytes += buf.filled().len(),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return linger.timeout.as_mut().poll(cx),
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for LastWords<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        self.line_ended = self.line_ended || buf.filled()[before..].contains(&b'\n');
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LastWords<Io> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_instead(cx))?;
+        if self.replaces(buf) {
+            // It is as good as written: what can't be now, is with the next flush.
+            return match self.poll_instead(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(buf.len())),
+            };
+        }
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match bufs.iter().find(|slice| !slice.is_empty()) {
+            Some(first) if first.starts_with(REFUSAL) || !self.instead.is_empty() => {
+                self.poll_write(cx, first)
+            }
+            _ => {
+                self.line_ended = false;
+                Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_instead(cx))?;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.linger.is_none() {
+            ready!(self.poll_instead(cx))?;
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+        }
+        if self.lingers {
+            ready!(self.poll_linger(cx));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The status of a refusal that is complete and has no body, as only hyper's own are.
+fn bare_refusal(bytes: &[u8]) -> Option<StatusCode> {
+    let head = std::str::from_utf8(bytes).ok()?.strip_suffix("\r\n\r\n")?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    lines.any(|line| line.eq_ignore_ascii_case("content-length: 0")).then_some(status)
+}
+
+/// The same with a body.
+fn refusal(status: StatusCode) -> Vec<u8> {
+    let message = match status {
+        StatusCode::URI_TOO_LONG => "the request's target is too long",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "the request's header is too large",
+        _ => "this is no HTTP request",
+    };
+    let body = error_json(&Refusal::new(ErrorCode::BadRequest, message), None);
+    let head = format!(
+        "HTTP/1.1 {} {}\r\nconnection: close\r\ncontent-type: application/json\r\ncache-control: no-store\r\n\
+         content-length: {}\r\n\r\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or("Bad Request"),
+        body.len()
+    );
+    [head.into_bytes(), body].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    const BARE: &[u8] = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\
+                          content-length: 0\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n";
+
+    /// What the peer reads of what is written, after it has sent something.
+    async fn read_of(sent: &[u8], written: &[u8]) -> String {
+        let (server, mut client) = duplex(64);
+        let mut server = LastWords::http1(server);
+        client.write_all(sent).await.unwrap();
+        server.read_exact(&mut vec![0; sent.len()]).await.unwrap();
+        let write = async {
+            server.write_all(written).await.unwrap();
+            server.shutdown().await.unwrap();
+        };
+        let mut read = String::new();
+        let (_, count) = futures_util::future::join(write, client.read_to_string(&mut read)).await;
+        count.unwrap();
+        read
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_without_a_body_gets_one() {
+        let read = read_of(b"GET / HTTP/1.1\r\nx: y", BARE).await;
+        assert!(read.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"), "{read}");
+        assert!(read.contains("\r\nconnection: close\r\n"), "{read}");
+        let (head, body) = read.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{read}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!((&body["type"], &body["code"]), (&"error".into(), &"bad_request".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_without_an_end_is_a_target_too_long() {
+        assert!(read_of(b"GET /xxxxxxxx", BARE).await.starts_with("HTTP/1.1 414 URI Too Long\r\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_a_body_is_left_alone() {
+        for whole in [
+            "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n",
+        ] {
+            assert_eq!(read_of(b"GET", whole.as_bytes()).await, whole);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_refusal_what_still_comes_is_thrown_away_for_a_moment() {
+        let (server, mut client) = duplex(64);
+        let mut server = LastWords::http1(server);
+        server.write_all(b"HTTP/1.1 413 \r\n").await.unwrap();
+        let start = tokio::time::Instant::now();
+        let sending = client.write_all(&[b'x'; 100_000]);
+        let (closed, sent) = futures_util::future::join(server.shutdown(), sending).await;
+        closed.unwrap();
+        sent.unwrap();
+        assert!(start.elapsed() >= LINGER_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_not_refused_is_not_waited_for() {
+        let (server, _client) = duplex(64);
+        let mut server = LastWords::http1(server);
+        server.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+        let start = tokio::time::Instant::now();
+        server.shutdown().await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}
