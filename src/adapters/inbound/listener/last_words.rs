@@ -85,6 +85,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> LastWords<Io> {
         Poll::Ready(Ok(()))
     }
 
+    /// So many bytes are as good as written: what can't be now, is with the next flush.
+    fn poll_replaced(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<usize>> {
+        match self.poll_instead(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(bytes)),
+        }
+    }
+
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let linger = self.linger.get_or_insert_with(|| {
             Box::new(Linger { timeout: Box::pin(tokio::time::sleep(LINGER_TIMEOUT)), bytes: 0 })
@@ -119,11 +127,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LastWords<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_instead(cx))?;
         if self.replaces(buf) {
-            // It is as good as written: what can't be now, is with the next flush.
-            return match self.poll_instead(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(buf.len())),
-            };
+            return self.poll_replaced(cx, buf.len());
         }
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
@@ -133,15 +137,13 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LastWords<Io> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match bufs.iter().find(|slice| !slice.is_empty()) {
-            Some(first) if first.starts_with(REFUSAL) || !self.instead.is_empty() => {
-                self.poll_write(cx, first)
-            }
-            _ => {
-                self.line_ended = false;
-                Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-            }
+        ready!(self.poll_instead(cx))?;
+        let first = bufs.iter().find(|slice| !slice.is_empty());
+        if first.is_some_and(|first| self.replaces(first)) {
+            return self.poll_replaced(cx, first.map_or(0, |first| first.len()));
         }
+        // Head and body in one segment: some clients look no further.
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
