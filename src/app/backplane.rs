@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::lifecycle::Lifecycle;
-use crate::adapters::inbound::admin::Check;
+use crate::adapters::inbound::admin::check::Check;
 use crate::adapters::outbound::auth::tickets::MemoryTickets;
 use crate::adapters::outbound::memory::bus::MemoryBus;
 use crate::adapters::outbound::memory::idempotency::MemoryIdempotency;

@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::backplane::Backplane;
 use super::lifecycle::Lifecycle;
-use crate::adapters::inbound::admin::{self, Admin, Check};
+use crate::adapters::inbound::admin::check::Check;
+use crate::adapters::inbound::admin::routes::{self, Admin};
 use crate::adapters::inbound::http::edge::Edge;
 use crate::adapters::inbound::listener;
 use crate::adapters::inbound::listener::tls::ServerTls;
@@ -22,6 +23,7 @@ use crate::adapters::outbound::auth::verifier::JwtVerifier;
 use crate::adapters::outbound::store_grpc::client::GrpcMessageStore;
 use crate::adapters::outbound::store_grpc::config as store_grpc;
 use crate::adapters::outbound::telemetry::metrics::Metrics;
+use crate::adapters::outbound::telemetry::profile::CpuProfiler;
 use crate::application::gateway::{Gateway, Ports};
 use crate::application::ports::clock::Clock;
 use crate::application::ports::telemetry::measure::{Gauges, Measure};
@@ -141,10 +143,11 @@ impl Node {
             gateway: self.gateway.clone(),
             checks: std::mem::take(&mut self.checks),
             metrics: Box::new(move || metrics.to_text(&gauges).ok().map(String::into_bytes)),
+            profiler: Arc::new(CpuProfiler::default()),
         };
         let config =
             listener::config::Config { max_connections: ADMIN_CONNECTIONS_MAX, ..Default::default() };
-        self.spawn_listener(listener, admin::routes(admin), config, None);
+        self.spawn_listener(listener, routes::routes(admin), config, None);
     }
 
     /// Serves clients in the background: the protocol, and these routes.

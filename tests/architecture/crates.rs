@@ -39,7 +39,7 @@ pub(crate) const CRATES: [(&str, &str); 17] = [
         "async_trait futures_util getrandom http parking_lot prost_types secrecy thiserror tokio \
          tokio_util tonic tonic_health tonic_types tracing uuid",
     ),
-    ("adapters::outbound::telemetry", "prometheus"),
+    ("adapters::outbound::telemetry", "async_trait pprof prometheus prost tokio tracing"),
     ("proto", "tonic"),
     (
         "reference_store",

@@ -99,7 +99,7 @@ async fn a_copy_that_was_left_behind_ends_and_takes_nothing_with_it() {
     eventually("the copy to be gone", || async {
         let (_, census) = nodes.a.admin("/debug/sessions").await;
         let census: Value = serde_json::from_str(&census).unwrap();
-        (census["ws"] == 0 && census["detached"] == 0).then_some(())
+        (census["attached"]["ws"] == 0 && census["detached"] == 0).then_some(())
     })
     .await;
     // Neither the record nor the presence went with it.

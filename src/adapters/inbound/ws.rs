@@ -348,7 +348,7 @@ impl Connection {
     fn receive(&mut self, incoming: Incoming) {
         self.heard = Instant::now();
         let Incoming::Text(text) = incoming else { return };
-        let received = Occurrence::Received(Transport::WebSocket, text.len() as u64);
+        let received = Occurrence::Received(text.len() as u64);
         self.edge.gateway.telemetry().record(received);
         let Parsed { reference, said } = parse_frame(text.as_bytes());
         let command = match said {

@@ -23,6 +23,7 @@ use crate::adapters::inbound::wire::errors::error_json;
 use crate::adapters::inbound::wire::replies::reply_json;
 use crate::application::command::{Command, Reply};
 use crate::application::ports::auth::Identity;
+use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::sessions::live::LiveSession;
 use crate::application::usecase::attach::session_gone;
 use crate::domain::error::{ErrorCode, Refusal};
@@ -65,7 +66,9 @@ pub async fn post_commands(
     };
     edge.gateway.require_good_conduct(&session)?;
     let identity = Arc::new(caller.identity);
+    edge.gateway.telemetry().record(Occurrence::Received(body.len() as u64));
     let batch = parse_batch(&body)?;
+    drop(body);
 
     // One batch at a time per session: the next one waits here.
     let _turn = session.batch.lock().await;

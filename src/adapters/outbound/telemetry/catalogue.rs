@@ -128,7 +128,7 @@ impl Metric {
         let transport = || LabelSet::of::<Transport>("transport");
         match self {
             Self::BuildInfo => vec![LabelSet { name: "version", values: vec![env!("CARGO_PKG_VERSION")] }],
-            Self::Connections | Self::Deliveries | Self::SentBytes | Self::ReceivedBytes => vec![transport()],
+            Self::Connections | Self::Deliveries | Self::SentBytes => vec![transport()],
             Self::Sessions => vec![LabelSet::of::<SessionState>("state")],
             Self::Attaches => {
                 vec![transport(), LabelSet { name: "outcome", values: attach_outcomes().collect() }]
@@ -147,6 +147,7 @@ impl Metric {
             Self::BusPayloadsSkipped => vec![LabelSet::of::<Undecodable>("kind")],
             Self::JwksFetches => vec![LabelSet::of::<FetchOutcome>("outcome")],
             Self::Draining
+            | Self::ReceivedBytes
             | Self::DeliveryLatency
             | Self::CommitLatency
             | Self::QueueEvents

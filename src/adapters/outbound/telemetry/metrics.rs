@@ -74,9 +74,7 @@ impl Telemetry for Metrics {
             }
             Occurrence::DeliveryLatency(took) => cells.observe(Metric::DeliveryLatency, 0, took),
             Occurrence::CommitLatency(took) => cells.observe(Metric::CommitLatency, 0, took),
-            Occurrence::Received(transport, bytes) => {
-                cells.add_one(Metric::ReceivedBytes, transport.number(), bytes);
-            }
+            Occurrence::Received(bytes) => cells.add(Metric::ReceivedBytes, bytes),
             Occurrence::PayloadSkipped(why) => cells.add_one(Metric::BusPayloadsSkipped, why.number(), 1),
             Occurrence::Repaired(why) => cells.add_one(Metric::BusRepairs, why.number(), 1),
             Occurrence::GapTold(why) => cells.add_one(Metric::Gaps, why.number(), 1),

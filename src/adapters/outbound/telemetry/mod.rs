@@ -4,4 +4,6 @@ pub mod catalogue;
 pub mod cells;
 pub mod exposition;
 pub mod metrics;
+mod pprof_format;
 pub mod process;
+pub mod profile;

@@ -3,3 +3,4 @@
 pub mod labels;
 pub mod measure;
 pub mod occurrence;
+pub mod profiler;

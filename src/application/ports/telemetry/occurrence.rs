@@ -36,8 +36,8 @@ pub enum Occurrence {
         /// How large their bodies are together.
         bytes: u64,
     },
-    /// A client sent so many bytes: a frame, or a body.
-    Received(Transport, u64),
+    /// A client sent commands in so many bytes: a frame, or a body.
+    Received(u64),
     /// How old an event was when it was handed to a connection, by its log's time. Only of events that came while the
     /// connection was there: what it catches up with says nothing about the way.
     DeliveryLatency(Duration),

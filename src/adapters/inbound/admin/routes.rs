@@ -1,59 +1,42 @@
-//! What operators and load balancers ask, on a listener of its own: keep it private.
+//! The paths of the admin listener.
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde_json::json;
 
-use super::http::reject::Rejection;
+use super::check::Check;
+use super::disconnect::disconnect_user;
+use super::profile::profile_cpu;
+use crate::adapters::inbound::http::reject::Rejection;
 use crate::application::gateway::Gateway;
+use crate::application::ports::telemetry::profiler::Profiler;
 use crate::domain::error::{ErrorCode, Refusal};
 
 /// Prometheus's text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// One condition without which the node should get no traffic.
-pub struct Check {
-    /// Its name in the answer.
-    pub name: &'static str,
-    /// What is wrong, if something is. Asked often: it must not block.
-    pub failing: Box<dyn Fn() -> Option<String> + Send + Sync>,
-}
-
-impl Check {
-    /// A check by this name.
-    #[must_use]
-    pub fn new(name: &'static str, failing: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
-        Self { name, failing: Box::new(failing) }
-    }
-}
-
-impl fmt::Debug for Check {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Check").field(&self.name).finish()
-    }
-}
 
 /// Writes all metrics; `None` if it can't.
 pub type WriteMetrics = Box<dyn Fn() -> Option<Vec<u8>> + Send + Sync>;
 
 /// What the admin routes tell about.
 pub struct Admin {
-    /// Whose sessions are counted.
+    /// Whose sessions are counted, and users kicked.
     pub gateway: Arc<Gateway>,
     /// What readiness needs.
     pub checks: Vec<Check>,
-    /// All metrics, in Prometheus's text format.
+    /// All metrics, in Prometheus's text format. Looks at every session.
     pub metrics: WriteMetrics,
+    /// Takes CPU profiles.
+    pub profiler: Arc<dyn Profiler>,
 }
 
-/// `/livez`, `/healthz`, `/readyz`, `/metrics`, `/debug/sessions`.
+/// `/livez`, `/healthz`, `/readyz`, `/metrics`, `/debug/…`, `/admin/disconnect`.
 pub fn routes(admin: Admin) -> Router {
     Router::new()
         .route("/livez", get(live))
@@ -61,6 +44,8 @@ pub fn routes(admin: Admin) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/debug/sessions", get(sessions))
+        .route("/debug/pprof/profile", get(profile_cpu))
+        .route("/admin/disconnect", post(disconnect_user))
         .with_state(Arc::new(admin))
 }
 
@@ -81,8 +66,10 @@ async fn ready(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
-    match (admin.metrics)() {
-        Some(text) => ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+    // Off the threads that carry connections: with many sessions it takes some milliseconds.
+    let written = tokio::task::spawn_blocking(move || (admin.metrics)()).await;
+    match written.ok().flatten() {
+        Some(text) => ([(CONTENT_TYPE, METRICS_TYPE), (CACHE_CONTROL, "no-store")], text).into_response(),
         None => {
             Rejection::from(Refusal::new(ErrorCode::Internal, "metrics can't be written")).into_response()
         }
@@ -91,11 +78,6 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
 
 async fn sessions(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let census = admin.gateway.sessions().census();
-    Json(json!({
-        "node": admin.gateway.config().node,
-        "ws": census.ws,
-        "sse": census.sse,
-        "poll": census.poll,
-        "detached": census.detached,
-    }))
+    let attached = json!({ "ws": census.ws, "sse": census.sse, "poll": census.poll });
+    ([(CACHE_CONTROL, "no-store")], Json(json!({ "attached": attached, "detached": census.detached })))
 }
