@@ -1,9 +1,10 @@
 //! The admin listener of a real process.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prost::Message;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::dev::Dev;
 
@@ -121,16 +122,21 @@ async fn a_cpu_profile_is_taken_one_at_a_time() {
             (answer.status().as_u16(), answer.bytes().await.unwrap())
         }
     };
-    let (one, other, ()) = tokio::join!(ask(""), ask(""), keep_busy(&dev));
-    let ((200, profile), (409, refused)) = (if one.0 == 200 { (one, other) } else { (other, one) }) else {
-        panic!("one profile is taken, and one refused");
-    };
-    assert_eq!(code(std::str::from_utf8(&refused).unwrap()), "conflict");
-    let profile = Profile::decode(profile).unwrap();
-    assert_eq!(profile.strings[0], "");
-    assert!(!profile.samples.is_empty() && !profile.functions.is_empty());
-    assert!(profile.strings.iter().any(|name| name.contains("edgeway::")), "{:?}", profile.strings);
-    assert!(profile.duration_nanos >= 1_000_000_000 && profile.period > 0);
+    // On a busy machine the process may not have run within that second: then there was nothing to see.
+    for attempt in 1.. {
+        assert!(attempt <= 10, "nothing was seen in so many profiles");
+        let (one, other, ()) = tokio::join!(ask(""), ask(""), keep_busy(&dev));
+        let (taken, refused) = if one.0 == 200 { (one, other) } else { (other, one) };
+        assert_eq!((taken.0, refused.0), (200, 409), "one profile is taken, and one refused");
+        assert_eq!(code(std::str::from_utf8(&refused.1).unwrap()), "conflict");
+        let profile = Profile::decode(taken.1).unwrap();
+        assert_eq!(profile.strings[0], "");
+        assert!(profile.duration_nanos >= 1_000_000_000 && profile.period > 0);
+        if profile.strings.iter().any(|name| name.contains("edgeway::")) {
+            assert!(!profile.samples.is_empty() && !profile.functions.is_empty());
+            break;
+        }
+    }
 
     let ((status, flames), ()) = tokio::join!(ask("&format=flamegraph"), keep_busy(&dev));
     let flames = String::from_utf8_lossy(&flames);

@@ -72,12 +72,20 @@ fn check(name: &str, family: &Family) {
     }
 }
 
+#[derive(Default)]
+struct Histogram {
+    /// Bound and count.
+    buckets: Vec<(f64, f64)>,
+    sum: Option<f64>,
+    count: Option<f64>,
+}
+
 fn check_histogram(name: &str, family: &Family) {
-    let mut series: BTreeMap<Labels, (Vec<(f64, f64)>, Option<f64>, Option<f64>)> = BTreeMap::new();
+    let mut series: BTreeMap<Labels, Histogram> = BTreeMap::new();
     for (full, labels, value) in &family.samples {
         let mut labels = labels.clone();
         let bound = labels.remove("le");
-        let (buckets, sum, count) = series.entry(labels).or_default();
+        let Histogram { buckets, sum, count } = series.entry(labels).or_default();
         match (full.strip_prefix(name).unwrap(), bound) {
             ("_bucket", Some(bound)) => buckets.push((number(&bound), *value)),
             ("_sum", None) => *sum = Some(*value),
@@ -85,7 +93,7 @@ fn check_histogram(name: &str, family: &Family) {
             _ => panic!("{full} with or without le"),
         }
     }
-    for (labels, (buckets, sum, count)) in series {
+    for (labels, Histogram { buckets, sum, count }) in series {
         assert!(sum.is_some(), "{name}{labels:?} has no sum");
         let rises = buckets.windows(2).all(|pair| pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1);
         assert!(rises, "{name}{labels:?}: {buckets:?}");

@@ -15,3 +15,5 @@ mod metrics;
 #[allow(dead_code)]
 #[path = "../two_nodes/harness/program.rs"]
 mod program;
+#[cfg(test)]
+mod redaction;

@@ -32,7 +32,7 @@ use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::usecase::attach::{Reading, unverified};
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::time::Tick;
-use crate::session::reader::{Dismissal, DrainBudget, Drained, Outgoing, Transport};
+use crate::session::reader::{Dismissal, DrainBudget, Drained, Outgoing};
 
 /// The subprotocol of RFC 6455 §1.9 that this server speaks.
 pub const SUBPROTOCOL: &str = "edgeway.v1";
