@@ -18,7 +18,7 @@ async fn the_bus_follows_a_failover_of_sentinel() {
         role.contains("master_link_status:up")
     };
     until("the replica has everything", is_synced).await;
-    let sentinel = RedisServer::sentinel_of(&master, "main");
+    let sentinel = RedisServer::sentinel_of(&master, "main", 1);
     let knows_replica = || {
         let replicas: Vec<redis::Value> =
             redis::cmd("SENTINEL").arg("replicas").arg("main").query(&mut sentinel.by_hand()).unwrap();

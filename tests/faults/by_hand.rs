@@ -10,7 +10,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Calls a command over a connection of its own.
 pub(crate) fn call<T: redis::FromRedisValue>(server: &RedisServer, name: &str, arguments: &[&str]) -> T {
-    redis::cmd(name).arg(arguments).query(&mut server.by_hand()).unwrap()
+    try_call(server, name, arguments).unwrap()
+}
+
+/// The same, where it may be refused.
+pub(crate) fn try_call<T: redis::FromRedisValue>(
+    server: &RedisServer,
+    name: &str,
+    arguments: &[&str],
+) -> redis::RedisResult<T> {
+    redis::cmd(name).arg(arguments).query(&mut server.by_hand())
 }
 
 /// Appends to a dialog's log as another Store might, command by command, and publishes nothing. Returns epoch, offset

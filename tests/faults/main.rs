@@ -41,4 +41,6 @@ mod reader;
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod writer;

@@ -131,6 +131,13 @@ impl Oracle {
         self.book.lock().unwrap().faults.push(what);
     }
 
+    /// Sends that nobody has answered for good, as (user, client message id, dialog).
+    pub(crate) fn open_sends(&self) -> Vec<(String, String, String)> {
+        let book = self.book.lock().unwrap();
+        let open = book.sends.iter().filter(|(_, sent)| sent.open || sent.accepted.is_empty());
+        open.map(|((user, id), sent)| (user.clone(), id.clone(), sent.dialog.clone())).collect()
+    }
+
     /// Whether every witness of a dialog has its message `seq`, or one after it.
     pub(crate) fn all_have(&self, dialog: &str, seq: u64) -> bool {
         let book = self.book.lock().unwrap();

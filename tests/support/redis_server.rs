@@ -30,16 +30,16 @@ impl RedisServer {
 
     /// A server that forms a cluster with others. Slots and acquaintances are the test's business.
     pub(crate) fn of_cluster() -> Self {
-        Self::with(&["--cluster-enabled", "yes"])
+        Self::with(&["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"])
     }
 
-    /// A Sentinel that watches over a server, and takes a second to find out that it is gone.
-    pub(crate) fn sentinel_of(server: &Self, name: &str) -> Self {
+    /// A Sentinel that watches over a server, and takes a second to find out that it is gone. So many must agree.
+    pub(crate) fn sentinel_of(server: &Self, name: &str, quorum: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("sentinel.conf");
         let port = server.port;
         let text = format!(
-            "sentinel monitor {name} 127.0.0.1 {port} 1\nsentinel down-after-milliseconds {name} 1000\n\
+            "sentinel monitor {name} 127.0.0.1 {port} {quorum}\nsentinel down-after-milliseconds {name} 1000\n\
              sentinel failover-timeout {name} 3000\n"
         );
         std::fs::write(&file, text).unwrap();

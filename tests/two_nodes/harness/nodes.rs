@@ -38,11 +38,15 @@ impl Nodes {
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start();
         let bus = format!("redis://127.0.0.1:{}", redis.port());
-        Self::on(&bus, redis, settings).await
+        Self::around(&bus, redis, settings).await
     }
 
-    /// Both nodes on a bus of several servers, of which `redis` is one.
-    pub(crate) async fn on(bus: &str, redis: RedisServer, settings: &[(&str, &str)]) -> Self {
+    /// Both nodes on a bus of several servers, which are the test's own; [`Self::redis`] is none of them.
+    pub(crate) async fn on(bus: &str) -> Self {
+        Self::around(bus, RedisServer::start(), &[]).await
+    }
+
+    async fn around(bus: &str, redis: RedisServer, settings: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = format!("sqlite:{}", directory.path().join("store.db").display());
         let mut command = edgeway();
