@@ -8,6 +8,8 @@ mod contract;
 #[cfg(test)]
 mod embedded;
 #[cfg(test)]
+mod feeds;
+#[cfg(test)]
 mod on_redis;
 #[cfg(test)]
 mod recorder;

@@ -21,6 +21,8 @@ use crate::domain::ids::FeedKey;
 
 /// Most payloads that wait between the link and a feed; more are dropped, and read from the log.
 pub const INBOX_PAYLOADS_MAX: usize = 1024;
+/// Most bytes of what waits there; a single larger payload still does.
+pub const INBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Payloads a feed works off before it looks at its inbox again.
 const BATCH_PAYLOADS: usize = 64;
 /// Entries a repair reads at once.
@@ -44,6 +46,7 @@ pub struct Feed {
 #[derive(Default)]
 struct State {
     inbox: VecDeque<LivePayload>,
+    inbox_bytes: usize,
     /// The inbox was full, or the link was interrupted, or the audit saw more than we have.
     distrust: Option<RepairReason>,
     running: bool,
@@ -52,6 +55,20 @@ struct State {
     /// The last offset that was pushed; `None` until the head has been read.
     position: Option<LogPosition>,
     recent: Recent,
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.inbox.len() >= INBOX_PAYLOADS_MAX || self.inbox_bytes >= INBOX_BYTES_MAX
+    }
+}
+
+fn size(payload: &LivePayload) -> usize {
+    match payload {
+        LivePayload::Logged(entry) => entry.json.len(),
+        LivePayload::Ephemeral(json) => json.len(),
+        LivePayload::Garbage(_) | LivePayload::Interrupted => 0,
+    }
 }
 
 /// What a feed does next.
@@ -138,15 +155,16 @@ impl Feed {
         self.subscribers.lock().close_if_empty()
     }
 
-    /// The audit's word on where the log stands: anything that the feed does not have is read.
-    pub fn audit(self: &Arc<Self>, head: &LogPosition) {
+    /// The audit's word on where the log stands: anything that the feed does not have is read. `asked` is where the feed
+    /// stood before the log was asked: what comes in between is no news.
+    pub fn audit(self: &Arc<Self>, asked: Option<&LogPosition>, head: &LogPosition) {
         let mut state = self.state.lock();
-        let behind = state
-            .position
-            .as_ref()
-            .is_some_and(|position| position.epoch != head.epoch || position.offset != head.offset);
+        let (Some(asked), Some(position)) = (asked, state.position.as_ref()) else { return };
+        let is_new = position.epoch != head.epoch && position.epoch == asked.epoch;
+        let is_behind = position.epoch == head.epoch && position.offset < head.offset;
+        let is_rewound = asked.epoch == head.epoch && head.offset < asked.offset;
         // A payload may be on its way in right now; the repair finds out.
-        if behind && state.inbox.is_empty() {
+        if (is_new || is_behind || is_rewound) && state.inbox.is_empty() {
             state.distrust.get_or_insert(RepairReason::Audit);
             drop(state);
             self.wake();
@@ -192,17 +210,20 @@ impl Feed {
                 LivePayload::Interrupted => {
                     state.distrust = Some(RepairReason::Interrupted);
                 }
-                LivePayload::Ephemeral(_) if state.inbox.len() >= INBOX_PAYLOADS_MAX => {
+                LivePayload::Ephemeral(_) if state.is_full() => {
                     self.context.telemetry.record(Occurrence::EphemeralDropped);
                 }
-                LivePayload::Logged(_) if state.inbox.len() >= INBOX_PAYLOADS_MAX => {
+                LivePayload::Logged(_) if state.is_full() => {
                     state.distrust.get_or_insert(RepairReason::Overflow);
                 }
                 LivePayload::Garbage(why) => {
                     drop(state);
                     return self.context.skipped(&self.key, why);
                 }
-                payload => state.inbox.push_back(payload),
+                payload => {
+                    state.inbox_bytes += size(&payload);
+                    state.inbox.push_back(payload);
+                }
             }
         }
         self.wake();
@@ -246,7 +267,9 @@ impl Feed {
             return None;
         }
         let batch = state.inbox.len().min(BATCH_PAYLOADS);
-        Some(Work::Payloads(state.inbox.drain(..batch).collect()))
+        let payloads: Vec<LivePayload> = state.inbox.drain(..batch).collect();
+        state.inbox_bytes -= payloads.iter().map(size).sum::<usize>();
+        Some(Work::Payloads(payloads))
     }
 
     async fn work_off(self: &Arc<Self>, payload: LivePayload) {

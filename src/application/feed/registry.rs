@@ -14,6 +14,7 @@ use super::subscribers::Slot;
 use crate::application::ports::bus::BusError;
 use crate::application::ports::clock::Clock;
 use crate::application::sessions::live::LiveSession;
+use crate::domain::event::LogPosition;
 use crate::domain::ids::FeedKey;
 use crate::domain::time::Tick;
 
@@ -156,9 +157,10 @@ impl FeedRegistry {
             let feeds: Vec<Arc<Feed>> = shard.lock().values().cloned().collect();
             for batch in feeds.chunks(AUDIT_BATCH_FEEDS) {
                 let keys: Vec<FeedKey> = batch.iter().map(|feed| feed.key().clone()).collect();
+                let asked: Vec<Option<LogPosition>> = batch.iter().map(|feed| feed.position()).collect();
                 let heads = self.context.bus.heads(&keys).await?;
-                for (feed, head) in batch.iter().zip(&heads) {
-                    feed.audit(head);
+                for ((feed, asked), head) in batch.iter().zip(&asked).zip(&heads) {
+                    feed.audit(asked.as_ref(), head);
                 }
             }
         }
