@@ -1,6 +1,8 @@
 //! The gateway's client and the reference Store against each other, over real gRPC on the loopback.
 
 #[cfg(test)]
+mod bulkhead;
+#[cfg(test)]
 mod dialogs;
 #[cfg(test)]
 mod faults;

@@ -80,6 +80,15 @@ impl CircuitBreaker {
         !matches!(*self.state.lock(), State::Closed { .. })
     }
 
+    /// Whether a call would fail at once now: not any more when it could be the next probe.
+    pub(super) fn fails_fast(&self) -> bool {
+        match *self.state.lock() {
+            State::Closed { .. } => false,
+            State::Open { until } => self.clock.tick() < until,
+            State::Probing => true,
+        }
+    }
+
     fn succeeded(&self, probe: bool) {
         let mut state = self.state.lock();
         // What was let through before the circuit opened may answer late: only the probe closes it again.
@@ -126,6 +135,7 @@ pub(super) struct Permit<'b> {
 
 impl Permit<'_> {
     /// Whether the circuit's fate hangs on this attempt.
+    #[cfg(test)]
     pub(super) fn is_probe(&self) -> bool {
         self.probe
     }

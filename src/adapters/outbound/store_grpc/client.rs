@@ -13,6 +13,8 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::breaker::CircuitBreaker;
+use super::bulkhead::Bulkhead;
 use super::config::{Config, InvalidEndpoint};
 use super::endpoints::{Endpoints, StoreEndpoint};
 use super::mapping::{self, AttemptError};
@@ -31,10 +33,21 @@ use crate::domain::ids::DialogId;
 use crate::domain::message::Draft;
 use crate::proto::store::v1::message_store_client::MessageStoreClient;
 
+/// With so many methods that fail, the Store counts as down.
+const METHODS_DOWN: usize = 2;
+
+/// What calls of one method have for themselves, so that they do the others no harm.
+struct Method {
+    retry: Retry,
+    bulkhead: Bulkhead,
+}
+
 /// The message store behind gRPC.
 pub struct GrpcMessageStore {
     endpoints: Endpoints,
-    retry: Retry,
+    /// Of the connection as such: opened by what finds none, and by health.
+    link: CircuitBreaker,
+    methods: Vec<Method>,
     config: Config,
     telemetry: Arc<dyn Telemetry>,
 }
@@ -46,14 +59,24 @@ impl GrpcMessageStore {
     /// # Errors
     /// [`InvalidEndpoint`] when an endpoint is not a usable URL.
     pub fn connect_lazy(config: Config, clock: Arc<dyn Clock>) -> Result<Self, InvalidEndpoint> {
-        let channels = config
+        let endpoints = config
             .endpoints
             .iter()
-            .map(|endpoint| Ok(config.transport(endpoint)?.connect_lazy()))
+            .map(|endpoint| config.transport(endpoint))
             .collect::<Result<Vec<_>, InvalidEndpoint>>()?;
-        let endpoints = Endpoints::new(channels, clock.clone()).ok_or(InvalidEndpoint::Missing)?;
-        let retry = Retry::new(config.retry.clone(), config.breaker.clone(), clock);
-        Ok(Self { endpoints, retry, config, telemetry: Arc::new(NoTelemetry) })
+        let endpoints = Endpoints::new(&endpoints, clock.clone()).ok_or(InvalidEndpoint::Missing)?;
+        let bounds = &config.bulkhead;
+        let methods = StoreMethod::ALL.iter().map(|method| {
+            let sends = *method == StoreMethod::Send;
+            let at_once = if sends { bounds.sends_at_once } else { bounds.others_at_once };
+            Method {
+                retry: Retry::new(config.retry.clone(), config.breaker.clone(), clock.clone()),
+                bulkhead: Bulkhead::new(at_once, bounds.waiting_max),
+            }
+        });
+        let methods = methods.collect();
+        let link = CircuitBreaker::new(config.breaker.clone(), clock);
+        Ok(Self { endpoints, link, methods, config, telemetry: Arc::new(NoTelemetry) })
     }
 
     /// The same, with its calls counted.
@@ -62,10 +85,12 @@ impl GrpcMessageStore {
         Self { telemetry, ..self }
     }
 
-    /// Whether the Store counts as down: calls fail at once, but for one probe now and then.
+    /// Whether the Store counts as down: calls fail at once, but for one probe now and then. A single method that fails
+    /// does not make it so: the others work.
     #[must_use]
     pub fn circuit_open(&self) -> bool {
-        self.retry.breaker().is_open()
+        let failing = self.methods.iter().filter(|method| method.retry.breaker().fails_fast()).count();
+        self.link.is_open() || failing >= METHODS_DOWN
     }
 
     /// Asks `grpc.health.v1` until `stop`, so that the circuit is right even when nobody calls: it opens when the Store
@@ -83,14 +108,10 @@ impl GrpcMessageStore {
     }
 
     async fn check_health(&self) {
-        let Some(permit) = self.retry.breaker().admit() else { return };
+        let Some(permit) = self.link.admit() else { return };
         let answers = join_all(self.endpoints.iter().map(|endpoint| self.serves(endpoint))).await;
-        if !answers.contains(&true) {
-            permit.failed();
-        } else if permit.is_probe() {
-            permit.succeeded();
-        }
-        // While the circuit is closed a good health answer proves nothing against calls that fail: it counts for nothing.
+        // What a method makes of its calls is its own circuit's.
+        if answers.contains(&true) { permit.succeeded() } else { permit.failed() }
     }
 
     async fn serves(&self, endpoint: &StoreEndpoint) -> bool {
@@ -124,14 +145,23 @@ impl GrpcMessageStore {
         F: Fn(MessageStoreClient<Channel>, Request<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
+        let began = Instant::now();
+        let Method { retry, bulkhead } = &self.methods[method.number()];
+        // Those who wait keep the time of one attempt.
+        let Some(_inside) = bulkhead.enter(deadline.total.saturating_sub(deadline.attempt)).await else {
+            tracing::debug!(method = method.as_str(), "too many calls are under way");
+            return Err(StoreError::Unavailable);
+        };
+        let deadline = Deadline { total: deadline.total.saturating_sub(began.elapsed()), ..deadline };
         let metadata = CallMetadata::new(call);
-        self.retry
-            .run(deadline, |limit| {
+        retry
+            .run(&self.link, deadline, |limit| {
                 let endpoint = self.endpoints.pick();
                 let mut request = Request::new(query.clone());
                 metadata.attach(&mut request);
                 request.set_timeout(limit);
-                let answer = timeout(limit, rpc(MessageStoreClient::new(endpoint.channel()), request));
+                let answer =
+                    timeout(limit, rpc(MessageStoreClient::new(endpoint.channel_for(method)), request));
                 let request_id = metadata.request_id();
                 async move {
                     let began = Instant::now();

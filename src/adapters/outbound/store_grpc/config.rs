@@ -5,8 +5,8 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
-use super::breaker;
 use super::retry::{self, Deadline};
+use super::{breaker, bulkhead};
 
 /// Where the Store is, and how long it is waited for.
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ pub struct Config {
     pub retry: retry::Config,
     /// When calls fail at once.
     pub breaker: breaker::Config,
+    /// How many calls are under way at the same time.
+    pub bulkhead: bulkhead::Config,
 }
 
 impl Config {
@@ -56,6 +58,7 @@ impl Config {
             health_interval: Duration::from_secs(1),
             retry: retry::Config::default(),
             breaker: breaker::Config::default(),
+            bulkhead: bulkhead::Config::default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The Store's addresses: one lazy channel each, taken in turn, the failing ones passed over.
+//! The Store's addresses: lazy channels for each, taken in turn, the failing ones passed over.
 //!
 //! Not tonic's balanced channel: with one dead endpoint that one goes on failing calls until it is reconnected.
 
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 
 use crate::application::ports::clock::Clock;
+use crate::application::ports::telemetry::labels::StoreMethod;
 use crate::domain::time::Tick;
 
 /// How long an endpoint that failed is passed over while another one is left.
@@ -16,13 +17,28 @@ const PASS_OVER: Duration = Duration::from_secs(5);
 
 /// One address of the Store.
 pub(super) struct StoreEndpoint {
-    channel: Channel,
+    /// Of their own: sends that hang must not use up the streams of a connection that the others need.
+    sends: Channel,
+    others: Channel,
     passed_over_until: AtomicU64,
 }
 
 impl StoreEndpoint {
+    fn new(endpoint: &Endpoint) -> Self {
+        Self {
+            sends: endpoint.connect_lazy(),
+            others: endpoint.connect_lazy(),
+            passed_over_until: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn channel_for(&self, method: StoreMethod) -> Channel {
+        if method == StoreMethod::Send { self.sends.clone() } else { self.others.clone() }
+    }
+
+    /// For what is no call of the Store: health.
     pub(super) fn channel(&self) -> Channel {
-        self.channel.clone()
+        self.others.clone()
     }
 }
 
@@ -34,15 +50,12 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    /// `None` without a single channel.
-    pub(super) fn new(channels: Vec<Channel>, clock: Arc<dyn Clock>) -> Option<Self> {
-        if channels.is_empty() {
+    /// `None` without a single one.
+    pub(super) fn new(endpoints: &[Endpoint], clock: Arc<dyn Clock>) -> Option<Self> {
+        if endpoints.is_empty() {
             return None;
         }
-        let endpoints = channels
-            .into_iter()
-            .map(|channel| StoreEndpoint { channel, passed_over_until: AtomicU64::new(0) })
-            .collect();
+        let endpoints = endpoints.iter().map(StoreEndpoint::new).collect();
         Some(Self { endpoints, next: AtomicUsize::new(0), clock })
     }
 

@@ -48,7 +48,8 @@ impl Default for Config {
     }
 }
 
-/// Runs calls under deadlines, with retries, behind the circuit breaker.
+/// Runs calls of one method under deadlines, with retries, behind the circuit breaker of that method and that of the link
+/// to the Store.
 pub(super) struct Retry {
     config: Config,
     budget: Budget,
@@ -66,8 +67,14 @@ impl Retry {
     }
 
     /// Tries until something final comes, or attempts, time or budget are used up; then the last failure is the answer.
-    /// `attempt` is told how long it may take, and keeps to it.
-    pub(super) async fn run<T, F, Fut>(&self, deadline: Deadline, mut attempt: F) -> Result<T, StoreError>
+    /// `attempt` is told how long it may take, and keeps to it. What times out says something about the method; what has no
+    /// connection, about the `link`, too.
+    pub(super) async fn run<T, F, Fut>(
+        &self,
+        link: &CircuitBreaker,
+        deadline: Deadline,
+        mut attempt: F,
+    ) -> Result<T, StoreError>
     where
         F: FnMut(Duration) -> Fut,
         Fut: Future<Output = Result<T, AttemptError>>,
@@ -76,27 +83,36 @@ impl Retry {
         self.budget.earn();
         let mut last = AttemptError::Unavailable;
         for tried in 0..self.config.attempts_max {
-            if tried > 0 && !self.pause(tried, give_up).await {
+            if tried > 0 && !self.pause(last, tried, give_up).await {
                 break;
             }
-            let Some(permit) = self.breaker.admit() else { break };
+            let (Some(link), Some(permit)) = (link.admit(), self.breaker.admit()) else { break };
             let limit = deadline.attempt.min(give_up.saturating_duration_since(Instant::now()));
             match attempt(limit).await {
                 Ok(answer) => {
+                    link.succeeded();
                     permit.succeeded();
                     return Ok(answer);
                 }
+                Err(error @ AttemptError::Final(StoreError::RateLimited { retry_after: Some(_) }))
+                | Err(error @ AttemptError::Aborted) => {
+                    link.succeeded();
+                    permit.succeeded();
+                    last = error;
+                }
                 Err(AttemptError::Final(error)) => {
+                    link.succeeded();
                     permit.succeeded();
                     return Err(error);
                 }
-                Err(AttemptError::Aborted) => {
-                    permit.succeeded();
-                    last = AttemptError::Aborted;
-                }
-                Err(error @ (AttemptError::Unavailable | AttemptError::Timeout)) => {
+                Err(AttemptError::Unavailable) => {
+                    link.failed();
                     permit.failed();
-                    last = error;
+                    last = AttemptError::Unavailable;
+                }
+                Err(AttemptError::Timeout) => {
+                    permit.failed();
+                    last = AttemptError::Timeout;
                 }
             }
         }
@@ -104,12 +120,13 @@ impl Retry {
     }
 
     /// Waits before another attempt; false when there should be none.
-    async fn pause(&self, tried: u32, give_up: Instant) -> bool {
-        if !self.budget.spend() {
-            return false;
-        }
-        let pause = full_jitter(self.longest_pause(tried));
-        if Instant::now() + pause >= give_up {
+    async fn pause(&self, last: AttemptError, tried: u32, give_up: Instant) -> bool {
+        let pause = match last {
+            // The Store's own advice, as far as there is time for it.
+            AttemptError::Final(StoreError::RateLimited { retry_after: Some(after) }) => after,
+            _ => full_jitter(self.longest_pause(tried)),
+        };
+        if Instant::now() + pause >= give_up || !self.budget.spend() {
             return false;
         }
         sleep(pause).await;
@@ -186,11 +203,15 @@ mod tests {
         Retry::new(config, breaker::Config::default(), Arc::new(TestClock(Instant::now())))
     }
 
+    fn link() -> CircuitBreaker {
+        CircuitBreaker::new(breaker::Config::default(), Arc::new(TestClock(Instant::now())))
+    }
+
     /// Runs a call whose attempts end as listed; the last one repeats.
     async fn run(retry: &Retry, script: &[Result<u8, AttemptError>]) -> (Result<u8, StoreError>, usize) {
         let mut attempts = 0;
         let outcome = retry
-            .run(DEADLINE, |_| {
+            .run(&link(), DEADLINE, |_| {
                 attempts += 1;
                 ready(script[(attempts - 1).min(script.len() - 1)])
             })
@@ -219,12 +240,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_stores_own_advice_is_followed_as_far_as_there_is_time() {
+        let limited = |seconds| {
+            let retry_after = Some(Duration::from_secs(seconds));
+            AttemptError::Final(StoreError::RateLimited { retry_after })
+        };
+        let (began, retry) = (Instant::now(), retry(Config::default()));
+        assert_eq!(run(&retry, &[Err(limited(2)), Ok(7)]).await, (Ok(7), 2));
+        assert_eq!(began.elapsed(), Duration::from_secs(2));
+        assert_eq!(run(&retry, &[Err(limited(6))]).await, (Err(limited(6).into()), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_opens_the_circuit_of_its_method_and_not_that_of_the_link() {
+        let (link, retry) = (link(), retry(Config::default()));
+        for error in [AttemptError::Timeout, AttemptError::Unavailable] {
+            assert!(!link.is_open(), "{error:?}");
+            for _ in 0..10 {
+                let _ = retry.run(&link, DEADLINE, |_| ready(Err::<(), _>(error))).await;
+                sleep(Duration::from_secs(2)).await;
+            }
+        }
+        assert!(link.is_open(), "no connection");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_attempt_that_hangs_ends_at_its_deadline_and_all_of_them_at_the_total() {
         let retry = retry(Config::default());
         let began = Instant::now();
         let mut limits = Vec::new();
         let outcome = retry
-            .run(DEADLINE, |limit| {
+            .run(&link(), DEADLINE, |limit| {
                 limits.push(limit);
                 async move {
                     sleep(limit).await;
