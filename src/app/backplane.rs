@@ -9,25 +9,31 @@ use crate::adapters::inbound::admin::check::Check;
 use crate::adapters::outbound::auth::tickets::MemoryTickets;
 use crate::adapters::outbound::memory::bus::MemoryBus;
 use crate::adapters::outbound::memory::idempotency::MemoryIdempotency;
+use crate::adapters::outbound::memory::lifecycle::MemoryLifecycle;
 use crate::adapters::outbound::memory::nodes::NoOtherNodes;
 use crate::adapters::outbound::memory::presence::MemoryPresence;
 use crate::adapters::outbound::memory::records::MemorySessionRecords;
+use crate::adapters::outbound::memory::roster::{self as memory_roster, MemoryRoster};
 use crate::adapters::outbound::memory::throttle::MemoryTypingThrottle;
 use crate::adapters::outbound::redis::bus::{self, RedisBus};
 use crate::adapters::outbound::redis::commands::{self, RedisCommands};
 use crate::adapters::outbound::redis::idempotency::{self, RedisIdempotency};
+use crate::adapters::outbound::redis::lifecycle::RedisLifecycle;
 use crate::adapters::outbound::redis::nodes::{self, RedisNodes};
 use crate::adapters::outbound::redis::presence::RedisPresence;
 use crate::adapters::outbound::redis::records::{self, RedisSessionRecords};
+use crate::adapters::outbound::redis::roster::{self, RedisRoster};
 use crate::adapters::outbound::redis::throttle::{self, RedisTypingThrottle};
 use crate::adapters::outbound::redis::tickets::RedisTickets;
 use crate::application::ports::auth::TicketStore;
 use crate::application::ports::bus::EventBus;
 use crate::application::ports::clock::Clock;
 use crate::application::ports::idempotency::IdempotencyCache;
+use crate::application::ports::lifecycle::LifecycleLog;
 use crate::application::ports::nodes::NodeDirectory;
 use crate::application::ports::presence::PresenceStore;
 use crate::application::ports::records::SessionRecords;
+use crate::application::ports::roster::SessionRoster;
 use crate::application::ports::telemetry::measure::Gauges;
 use crate::application::ports::throttle::TypingThrottle;
 use crate::config::settings::Settings;
@@ -44,6 +50,10 @@ pub struct Backplane {
     pub records: Arc<dyn SessionRecords>,
     /// Which nodes there are.
     pub nodes: Arc<dyn NodeDirectory>,
+    /// Which sessions each user has.
+    pub roster: Arc<dyn SessionRoster>,
+    /// Who has attached, detached and ended.
+    pub lifecycle: Arc<dyn LifecycleLog>,
     /// At most one "typing" in a while.
     pub throttle: Arc<dyn TypingThrottle>,
     /// One-use stand-ins for tokens.
@@ -68,7 +78,9 @@ pub struct Presentation {
 impl Backplane {
     /// For one node alone, in its own memory.
     #[must_use]
-    pub fn in_memory(settings: &Settings, bus: Arc<MemoryBus>, clock: &Arc<dyn Clock>) -> Self {
+    pub fn in_memory(settings: &Settings, node: &str, bus: Arc<MemoryBus>, clock: &Arc<dyn Clock>) -> Self {
+        let resume_window = settings.session.resume_window;
+        let roster = memory_roster::Config { node: node.to_owned(), resume_window };
         Self {
             gauges: vec![bus.clone()],
             bus,
@@ -76,6 +88,8 @@ impl Backplane {
             presence: Arc::new(MemoryPresence::new()),
             records: Arc::new(MemorySessionRecords::new(settings.records_part(), clock.clone())),
             nodes: Arc::new(NoOtherNodes),
+            roster: Arc::new(MemoryRoster::new(roster, clock.clone())),
+            lifecycle: Arc::new(MemoryLifecycle::default()),
             throttle: Arc::new(MemoryTypingThrottle::new(settings.throttle_part(), clock.clone())),
             tickets: Arc::new(MemoryTickets::new(clock.clone())),
             checks: Vec::new(),
@@ -115,6 +129,8 @@ impl Backplane {
         let nodes = RedisNodes::new(directory, commands.clone());
         let announced = CancellationToken::new();
         nodes.announce(&links.tasks, announced.clone());
+        let resume_window = settings.session.resume_window;
+        let roster = roster::Config { node: node.name.clone(), resume_window };
         let records = records::Config { ttl: settings.session.record_ttl, node: node.name };
         let throttle = throttle::Config { interval: settings.throttle_part().interval };
         let idempotency = idempotency::Config::default();
@@ -125,6 +141,8 @@ impl Backplane {
             presence: Arc::new(RedisPresence::new(commands.clone())),
             records: Arc::new(RedisSessionRecords::new(records, commands.clone())),
             nodes: Arc::new(nodes),
+            roster: Arc::new(RedisRoster::new(roster, commands.clone())),
+            lifecycle: Arc::new(RedisLifecycle::new(commands.clone())),
             throttle: Arc::new(RedisTypingThrottle::new(throttle, commands.clone())),
             tickets: Arc::new(RedisTickets::new(commands)),
             checks: vec![check],

@@ -53,7 +53,7 @@ pub async fn run(settings: Settings, database: Database) -> anyhow::Result<Endin
     let blueprint = Blueprint {
         settings: &settings,
         name: NODE.to_owned(),
-        backplane: Backplane::in_memory(&settings, bus, &clock),
+        backplane: Backplane::in_memory(&settings, NODE, bus, &clock),
         store: settings.store_part(vec![format!("http://{store_address}")]),
         keys: KeyOrigin::Jwks(serde_json::to_string(&issuer.jwks())?),
     };

@@ -108,6 +108,8 @@ impl Node {
             presence: backplane.presence,
             records: backplane.records,
             nodes: backplane.nodes,
+            roster: backplane.roster,
+            lifecycle: backplane.lifecycle,
             throttle: backplane.throttle,
             auth: verifier,
             tickets: backplane.tickets,

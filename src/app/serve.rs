@@ -58,7 +58,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<Ending> {
                 "bus.kind is memory: no Store can reach this bus, so no message is delivered live"
             );
             let bus = Arc::new(MemoryBus::new(bus::Config::default(), clock.clone()));
-            Backplane::in_memory(&settings, bus, &clock)
+            Backplane::in_memory(&settings, &name, bus, &clock)
         }
     };
     let mut store = settings.store_part(settings.store.endpoints.clone());

@@ -64,7 +64,8 @@ impl Caretaker for Care {
 }
 
 impl Gateway {
-    /// Runs until it is cancelled: deadlines, idle feeds, the audit, presence heartbeats.
+    /// Runs until it is cancelled: deadlines, idle feeds, the audit, presence heartbeats, who attached and
+    /// detached.
     pub async fn keep_in_order(self: Arc<Self>, until: CancellationToken) {
         // Side by side: sessions that are lost by the thousand must not let the presence of the others run out.
         tokio::select! {
@@ -72,6 +73,8 @@ impl Gateway {
             () = self.watch_deadlines() => {}
             () = self.audit_feeds() => {}
             () = self.beat_for_presence() => {}
+            () = self.write_lifecycle() => {}
+            () = self.keep_roster() => {}
         }
     }
 
@@ -204,6 +207,7 @@ impl Gateway {
     async fn look_at_deadline(self: &Arc<Self>, session: &Arc<LiveSession>) {
         let (now, unix) = (self.ports.clock.tick(), self.ports.clock.unix());
         let (timed_out, _) = session.with(|machine| machine.handle_timeout(now, unix));
+        self.note_if_detached(session);
         if timed_out.gone || timed_out.expired {
             // Written down before it ends: whoever attaches from then on finds the record.
             if !self.save_record(session).await {
@@ -234,6 +238,7 @@ impl Gateway {
     pub(super) fn schedule(&self, session: &Arc<LiveSession>) {
         let (now, unix) = (self.ports.clock.tick(), self.ports.clock.unix());
         let at = session.peek(|machine| machine.next_deadline(now, unix));
+        let at = self.detach_due(session).map_or(at, |due| at.min(due));
         // Never far ahead: the list of what is due stays about as long as that of the sessions.
         self.sessions.schedule(session, at.min(now.plus(LOOK_AGAIN_MAX)));
     }
@@ -249,6 +254,7 @@ impl Gateway {
             self.remove_record(session).await;
         }
         self.sessions.remove(session);
+        self.note_over(session);
         for membership in session.take_memberships() {
             self.feeds.leave(&membership, session);
         }

@@ -54,6 +54,7 @@ impl Gateway {
                 session.with(|machine| machine.send_away(Duration::ZERO));
             }
         }
+        self.leave_roster(spread / RECONNECT_PART + self.config.session.presence_grace).await;
     }
 
     async fn send_away(self: &Arc<Self>, session: Arc<LiveSession>, spread: Duration) {

@@ -11,6 +11,7 @@ use super::care::Care;
 use super::feed::context::FeedContext;
 use super::feed::registry::FeedRegistry;
 use super::handovers::Handovers;
+use super::lifecycle::Lifecycle;
 use super::limits::Rate;
 use super::memberships::Memberships;
 use super::ports::auth::{Authenticator, TicketStore};
@@ -18,9 +19,11 @@ use super::ports::bus::EventBus;
 use super::ports::clock::Clock;
 use super::ports::codec::EventCodec;
 use super::ports::idempotency::IdempotencyCache;
+use super::ports::lifecycle::LifecycleLog;
 use super::ports::nodes::NodeDirectory;
 use super::ports::presence::PresenceStore;
 use super::ports::records::SessionRecords;
+use super::ports::roster::SessionRoster;
 use super::ports::store::{CallContext, MessageStore};
 use super::ports::telemetry::occurrence::Telemetry;
 use super::ports::throttle::TypingThrottle;
@@ -91,6 +94,10 @@ pub struct Ports {
     pub records: Arc<dyn SessionRecords>,
     /// Which nodes there are, and who holds a session.
     pub nodes: Arc<dyn NodeDirectory>,
+    /// Which sessions each user has.
+    pub roster: Arc<dyn SessionRoster>,
+    /// Who has attached, detached and ended.
+    pub lifecycle: Arc<dyn LifecycleLog>,
     /// At most one "typing" in a while.
     pub throttle: Arc<dyn TypingThrottle>,
     /// Verifies tokens.
@@ -116,6 +123,7 @@ pub struct Gateway {
     /// Nothing begins here any more: see [`super::farewell`].
     pub(super) leaving: AtomicBool,
     pub(super) handovers: Handovers,
+    pub(super) lifecycle: Lifecycle,
 }
 
 impl Gateway {
@@ -141,6 +149,7 @@ impl Gateway {
                 tasks,
                 leaving: AtomicBool::new(false),
                 handovers: Handovers::default(),
+                lifecycle: Lifecycle::default(),
             }
         })
     }

@@ -13,6 +13,7 @@ pub mod feed;
 pub mod gateway;
 pub mod gauges;
 pub mod handovers;
+pub mod lifecycle;
 pub mod limits;
 pub mod memberships;
 pub mod ports;

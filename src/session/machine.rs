@@ -273,6 +273,24 @@ impl Session {
         self.ended
     }
 
+    /// Since when nobody reads it, and how it was read before; `None` while somebody does.
+    #[must_use]
+    pub fn unread_since(&self) -> Option<(Tick, Option<Transport>)> {
+        match &self.attachment {
+            Attachment::Attached(_) => None,
+            Attachment::Detached { since, last } => Some((*since, *last)),
+        }
+    }
+
+    /// How it is read, or was read last.
+    #[must_use]
+    pub fn last_transport(&self) -> Option<Transport> {
+        match &self.attachment {
+            Attachment::Attached(reader) => Some(reader.transport),
+            Attachment::Detached { last, .. } => *last,
+        }
+    }
+
     /// Whether it has ended since it goes on at another node.
     #[must_use]
     pub fn is_superseded(&self) -> bool {

@@ -16,6 +16,8 @@ mod presence;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod roster;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod throttle;

@@ -26,6 +26,8 @@ mod faults;
 #[allow(dead_code)]
 mod harness;
 #[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
 mod moves;
 #[cfg(test)]
 #[allow(dead_code)]

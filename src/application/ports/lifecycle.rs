@@ -54,6 +54,7 @@ pub struct LifecycleEvent {
 /// Where lifecycle events go.
 #[async_trait]
 pub trait LifecycleLog: Send + Sync {
-    /// Appends an event.
-    async fn append(&self, event: &LifecycleEvent) -> Result<(), BusError>;
+    /// Appends events, in this order. `again`: some of them may have been appended by an earlier call; those are not
+    /// appended twice.
+    async fn append(&self, events: &[LifecycleEvent], again: bool) -> Result<(), BusError>;
 }

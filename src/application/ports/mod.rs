@@ -9,6 +9,7 @@ pub mod lifecycle;
 pub mod nodes;
 pub mod presence;
 pub mod records;
+pub mod roster;
 pub mod store;
 pub mod telemetry;
 pub mod throttle;

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::lanes::Lanes;
+use super::told::Told;
 use crate::application::allowance::Allowance;
 use crate::application::feed::registry::Membership;
 use crate::domain::event::Event;
@@ -41,6 +42,8 @@ pub struct LiveSession {
     pub allowance: Allowance,
     /// Held while a batch of commands is worked off.
     pub batch: tokio::sync::Mutex<()>,
+    /// How much of its life has been told.
+    pub told: Mutex<Told>,
     cared_for: AtomicBool,
     /// The tick at which the registry looks at the session; written under the registry's lock.
     alarm: AtomicU64,
@@ -103,6 +106,7 @@ impl LiveSession {
             lanes: Arc::default(),
             allowance: Allowance::default(),
             batch: tokio::sync::Mutex::new(()),
+            told: Mutex::default(),
             cared_for: AtomicBool::new(false),
             alarm: AtomicU64::new(u64::MAX),
         })

@@ -3,3 +3,4 @@
 pub mod lanes;
 pub mod live;
 pub mod registry;
+pub mod told;

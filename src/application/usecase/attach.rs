@@ -13,9 +13,11 @@ use crate::application::command::{Subscribed, Targets};
 use crate::application::farewell::going_away;
 use crate::application::gateway::Gateway;
 use crate::application::ports::auth::{AuthError, Identity};
+use crate::application::ports::roster::Entered;
 use crate::application::ports::telemetry::labels::Limit;
 use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::sessions::live::LiveSession;
+use crate::application::sessions::told::Told;
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
@@ -148,6 +150,9 @@ impl Gateway {
     ) -> Result<Reading, Refusal> {
         let transport = input.transport;
         let result = self.attach_or_refuse(identity, input).await;
+        if let Ok(reading) = &result {
+            self.note_attached(reading.session(), transport);
+        }
         let occurrence = match &result {
             Ok(reading) => Occurrence::Attached(transport, reading.resume),
             Err(refusal) => Occurrence::AttachRefused(transport, refusal.code),
@@ -230,20 +235,19 @@ impl Gateway {
         if self.is_leaving() {
             return Err(going_away());
         }
-        if self.sessions.of_user(&identity.user_id).len() >= self.config.sessions_per_user {
-            self.ports.telemetry.record(Occurrence::LimitHit(Limit::SessionsPerUser));
-            return Err(Refusal::new(ErrorCode::LimitExceeded, "the user has as many sessions as allowed"));
-        }
+        let (id, epoch) = (new_session_id()?, random_epoch()?);
+        self.enter_roster(&identity.user_id, &id, epoch).await?;
         let machine = Session::new(
             self.config.session.clone(),
-            new_session_id()?,
+            id,
             identity.user_id.clone(),
             input.device_id.clone(),
-            random_epoch()?,
+            epoch,
             self.ports.clock.tick(),
             self.ports.bus.time(),
         );
         let session = LiveSession::new(machine);
+        *session.told.lock() = Told::Entered;
         self.sessions.insert(&session);
         // Whatever goes wrong from here on: nobody reads it, so it goes by itself.
         self.schedule(&session);
@@ -256,6 +260,28 @@ impl Gateway {
                 Err(refusal)
             }
         }
+    }
+
+    /// Makes a session one of its user's, if there may be another.
+    async fn enter_roster(&self, user: &UserId, session: &SessionId, epoch: u32) -> Result<(), Refusal> {
+        let limit = self.config.sessions_per_user;
+        let enter = || self.ports.roster.enter(user, session, epoch, limit);
+        let mut entered = enter().await.map_err(bus_refusal)?;
+        if let Entered::Full { nodes } = &entered {
+            // Those of a node that has just died need not wait to be taken out.
+            for node in nodes.iter().filter(|node| **node != self.config.node) {
+                if self.ports.nodes.address(node).await.map_err(bus_refusal)?.is_none() {
+                    let reaped = self.ports.roster.reap_user(user, node).await.map_err(bus_refusal)?;
+                    self.tell_reaped(reaped).await;
+                }
+            }
+            entered = enter().await.map_err(bus_refusal)?;
+        }
+        if entered == Entered::Yes {
+            return Ok(());
+        }
+        self.ports.telemetry.record(Occurrence::LimitHit(Limit::SessionsPerUser));
+        Err(Refusal::new(ErrorCode::LimitExceeded, "the user has as many sessions as allowed"))
     }
 
     async fn prepare(
@@ -356,6 +382,8 @@ impl Gateway {
             return Ok(Found::Nothing);
         };
         let cursor = parse_cursor(input)?;
+        // One that was forgotten counts anew.
+        self.enter_roster(&identity.user_id, id, record.acknowledged.epoch).await?;
         let dropped = self.drop_lost_memberships(&identity.user_id, &mut record).await?;
         let mut machine =
             Session::from_snapshot(self.config.session.clone(), record, self.ports.clock.tick());

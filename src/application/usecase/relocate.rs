@@ -7,6 +7,8 @@ use super::presence::bus_refusal;
 use crate::application::gateway::Gateway;
 use crate::application::ports::auth::Identity;
 use crate::application::ports::bus::BusError;
+use crate::application::ports::lifecycle::SessionTurn;
+use crate::application::ports::roster::{RosterStep, Step};
 use crate::application::sessions::live::LiveSession;
 use crate::domain::error::Refusal;
 use crate::domain::event::NodeWord;
@@ -180,6 +182,16 @@ impl Gateway {
         self.ports.records.remove(id, &identity.user_id).await.map_err(bus_refusal)?;
         // Its node may be alive after all.
         self.say_over(&identity.user_id, id).await;
+        self.note_step(RosterStep {
+            step: Step::Turn(SessionTurn::Ended),
+            user_id: identity.user_id.clone(),
+            session_id: id.clone(),
+            generation: u32::MAX,
+            device_id: None,
+            transport: None,
+            token: fastrand::u64(1..),
+            at: self.ports.clock.unix(),
+        });
         Ok(())
     }
 }

@@ -94,6 +94,18 @@ impl Keys {
         format!("{}:node:{node}", self.prefix)
     }
 
+    /// Hash: the sessions that a node has, and whose they are: what has ended when it dies.
+    #[must_use]
+    pub fn sessions_of_node(&self, node: &str) -> String {
+        format!("{}:node:{node}:sessions", self.prefix)
+    }
+
+    /// Sorted set: nodes that have sessions, by when they were heard of last (Unix milliseconds of the server).
+    #[must_use]
+    pub fn nodes(&self) -> String {
+        format!("{}:nodes", self.prefix)
+    }
+
     /// String: who holds a ticket, by the ticket's SHA-256: who can read Redis can't attach with what is found there.
     #[must_use]
     pub fn ticket(&self, digest: &str) -> String {

@@ -16,6 +16,7 @@ pub mod payload;
 pub mod presence;
 mod record_fields;
 pub mod records;
+pub mod roster;
 pub mod script;
 pub mod servers;
 pub mod stream_id;
