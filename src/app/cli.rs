@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use super::lifecycle::Ending;
-use super::{dev, dev_routes, serve, store};
+use super::{dev, dev_routes, health, serve, store};
 use crate::adapters::outbound::auth::config::ScopeNames;
 use crate::adapters::outbound::auth::issuer::{self, TokenIssuer};
 use crate::adapters::outbound::clock::SystemClock;
@@ -51,6 +51,15 @@ enum Command {
     },
     /// Mint a token, signed with a key file of your own
     Token(TokenArguments),
+    /// Ask the node on this machine whether it answers; ends with 0 if it does
+    Health {
+        /// Its admin listener
+        #[arg(long, env = "EDGEWAY__ADMIN_LISTEN", default_value = "127.0.0.1:9090")]
+        admin: SocketAddr,
+        /// Ask whether it is ready for traffic, instead
+        #[arg(long)]
+        ready: bool,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -123,6 +132,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<Ending> {
             Ok(Ending::Done)
         }
         Some(Command::Token(arguments)) => mint(&arguments).map(|()| Ending::Done),
+        Some(Command::Health { admin, ready }) => {
+            health::ask(admin, if ready { "/readyz" } else { "/livez" }).await?;
+            Ok(Ending::Done)
+        }
     }
 }
 

@@ -31,10 +31,10 @@ const NODE: &str = "dev";
 /// # Errors
 /// When something can't be started (a port in use, a database that can't be opened), or a task has ended that must not.
 pub async fn run(settings: Settings, database: Database) -> anyhow::Result<Ending> {
-    logging::start(&settings.telemetry)?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let records = logging::start(&settings.telemetry, &clock)?;
     let mut signals = StopSignals::listen()?;
     let life = Lifecycle::default();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let bus = Arc::new(MemoryBus::new(bus::Config::default(), clock.clone()));
 
     let store_config = server::Config { database, open: true };
@@ -70,7 +70,11 @@ pub async fn run(settings: Settings, database: Database) -> anyhow::Result<Endin
     node.serve(listener, dev_routes::routes(edge, issuer, dialogs).merge(demo::routes()), tls);
     announce(&url)?;
 
-    signals.run([&life, &life], node.leave(Duration::ZERO, Duration::ZERO)).await
+    let leave = async {
+        node.leave(Duration::ZERO, Duration::ZERO).await;
+        records.end().await;
+    };
+    signals.run([&life, &life], leave).await
 }
 
 /// The one line on standard output that people (and programs) wait for.

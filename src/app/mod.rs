@@ -6,6 +6,7 @@ pub mod cli;
 pub mod demo;
 pub mod dev;
 pub mod dev_routes;
+pub mod health;
 pub mod lifecycle;
 pub mod logging;
 pub mod node;

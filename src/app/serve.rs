@@ -31,9 +31,9 @@ const LINKS_GRACE: Duration = Duration::from_secs(1);
 /// # Errors
 /// When something can't be started (a port in use, a key file that can't be read), or a task has ended that must not.
 pub async fn run(settings: Settings) -> anyhow::Result<Ending> {
-    logging::start(&settings.telemetry)?;
-    let mut signals = StopSignals::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let records = logging::start(&settings.telemetry, &clock)?;
+    let mut signals = StopSignals::listen()?;
     // The links to the bus end last: whatever ends before may still have something to write.
     let (life, links) = (Lifecycle::default(), Lifecycle::default());
     let leaving = CancellationToken::new();
@@ -73,6 +73,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<Ending> {
     let leave = async {
         node.leave(settings.drain.delay, settings.drain.spread).await;
         links.end(LINKS_GRACE).await;
+        records.end().await;
     };
     signals.run([&life, &links], leave).await
 }

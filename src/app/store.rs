@@ -39,9 +39,10 @@ pub struct Config {
 /// # Errors
 /// When something can't be started: a port in use, a database that can't be opened, a URL that names no servers.
 pub async fn run(config: Config) -> anyhow::Result<Ending> {
-    logging::start(&Telemetry { log: LogFormat::Text, level: "info".to_owned(), otlp_endpoint: None })?;
+    let telemetry = Telemetry { log: LogFormat::Text, level: "info".to_owned(), otlp_endpoint: None };
     let mut signals = StopSignals::listen()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    logging::start(&telemetry, &clock)?;
     let (life, links) = (Lifecycle::default(), Lifecycle::default());
 
     let commands = RedisCommands::start(&config.bus, &links.tasks, links.soft.clone())?;

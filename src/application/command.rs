@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use super::gateway::Gateway;
 use super::ports::auth::Identity;
 use super::ports::idempotency::SendReceipt;
@@ -225,8 +227,14 @@ impl Gateway {
         let admitted = self.admit(session, &command);
         let turn = lane.filter(|_| admitted.is_ok()).map(|lane| session.lanes.enter(lane));
         let (gateway, identity, session) = (self.clone(), identity.clone(), session.clone());
-        async move {
-            let kind = command.kind();
+        let kind = command.kind();
+        let span = self.in_trace(tracing::debug_span!(
+            "command",
+            otel.name = kind.as_str(),
+            otel.kind = "server",
+            session = session.id().as_str(),
+        ));
+        let work = async move {
             let mut turn = turn;
             admitted?;
             if let Some(turn) = turn.as_mut() {
@@ -237,7 +245,8 @@ impl Gateway {
             let code = result.as_ref().err().map(|refusal| refusal.code);
             gateway.ports.telemetry.record(Occurrence::Command(kind, code));
             result
-        }
+        };
+        work.instrument(span)
     }
 
     /// What can't be understood counts like a command: above the rate it is refused for that.

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
+use tracing::Span;
 
 use super::allowance::UserMeters;
 use super::care::Care;
@@ -30,6 +31,7 @@ use super::ports::throttle::TypingThrottle;
 use super::read_marks::ReadMarks;
 use super::sessions::live::LiveSession;
 use super::sessions::registry::SessionRegistry;
+use super::trace::RequestContext;
 use crate::domain::ids::UserId;
 use crate::session::machine;
 
@@ -188,6 +190,16 @@ impl Gateway {
     #[must_use]
     pub fn sessions(&self) -> &SessionRegistry {
         &self.sessions
+    }
+
+    /// Makes a span, just begun, a part of the trace of the request that is being served.
+    pub(super) fn in_trace(&self, span: Span) -> Span {
+        if !span.is_disabled()
+            && let Some(trace) = RequestContext::current().and_then(|request| request.trace)
+        {
+            self.ports.telemetry.adopt(&span, trace);
+        }
+        span
     }
 
     pub(super) fn call_for(user: &UserId, session: Option<&Arc<LiveSession>>) -> CallContext {

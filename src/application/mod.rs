@@ -19,4 +19,5 @@ pub mod memberships;
 pub mod ports;
 pub mod read_marks;
 pub mod sessions;
+pub mod trace;
 pub mod usecase;

@@ -39,7 +39,11 @@ pub(crate) const CRATES: [(&str, &str); 17] = [
         "async_trait futures_util getrandom http parking_lot prost_types secrecy thiserror tokio \
          tokio_util tonic tonic_health tonic_types tracing uuid",
     ),
-    ("adapters::outbound::telemetry", "async_trait pprof prometheus prost tokio tracing"),
+    (
+        "adapters::outbound::telemetry",
+        "async_trait opentelemetry opentelemetry_otlp opentelemetry_sdk pprof prometheus prost tokio tracing \
+         tracing_opentelemetry",
+    ),
     ("proto", "tonic"),
     (
         "reference_store",
@@ -50,7 +54,7 @@ pub(crate) const CRATES: [(&str, &str); 17] = [
     (
         "app",
         "anyhow axum bytes clap futures_util getrandom http rust_embed serde serde_json tokio tokio_util tracing \
-         tracing_subscriber",
+         tracing_opentelemetry tracing_subscriber",
     ),
     ("main", "anyhow clap mimalloc tokio"),
 ];

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::dev::Dev;
+use crate::program::edgeway;
 
 /// An answer that is an error of the protocol.
 fn code(body: &str) -> String {
@@ -30,6 +31,21 @@ async fn a_development_node_tells_its_health_and_its_sessions() {
     let sessions: Value = serde_json::from_str(&sessions).unwrap();
     let expected = json!({ "attached": { "ws": 0, "sse": 0, "poll": 0 }, "detached": 1 });
     assert_eq!((status, sessions), (200, expected));
+}
+
+#[tokio::test]
+async fn the_program_itself_asks_for_the_health_of_a_node() {
+    let dev = Dev::start(&[]);
+    let address = dev.admin.trim_start_matches("http://").to_owned();
+    let ask = |more: &[&str]| edgeway().args(["health", "--admin", &address]).args(more).output().unwrap();
+    for more in [&[][..], &["--ready"]] {
+        let asked = ask(more);
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+    }
+    dev.program.kill();
+    let asked = ask(&[]);
+    assert_eq!(asked.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&asked.stderr).contains("no answer"), "{asked:?}");
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod behind;
+#[cfg(test)]
 mod catalogue;
 #[cfg(test)]
 mod dev;
@@ -17,3 +19,5 @@ mod metrics;
 mod program;
 #[cfg(test)]
 mod redaction;
+#[cfg(test)]
+mod traces;

@@ -49,7 +49,7 @@ pub async fn poll(
         Answerer::This { held_by, .. } => input.held_by = held_by,
     }
     let identity = caller.identity;
-    let reading = edge.gateway.attach(&identity, input).await?;
+    let reading = asked.scope(edge.gateway.attach(&identity, input)).await?;
     let mut answer = Answer::default();
     if query.session.is_none() {
         answer.add(&welcome(&edge, &reading, &identity));

@@ -84,7 +84,7 @@ async fn open(edge: &Arc<Edge>, mut query: AttachQuery, asked: &Asked) -> Result
         Answerer::Other(answer) => return Ok(answer),
         Answerer::This { held_by, .. } => input.held_by = held_by,
     }
-    let reading = edge.gateway.attach(&caller.identity, input).await?;
+    let reading = asked.scope(edge.gateway.attach(&caller.identity, input)).await?;
     Ok(event_stream(Body::new(EventStream::new(edge, reading, &caller.identity))))
 }
 

@@ -11,6 +11,7 @@ use http::header::HeaderMap;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::http::asked::request_context;
 use super::http::attach_query::AttachQuery;
 use super::http::credentials::Credentials;
 use super::http::edge::Edge;
@@ -29,6 +30,7 @@ use super::wire::replies::reply_json;
 use crate::application::command::{Command, Reply};
 use crate::application::ports::auth::{AuthError, Identity};
 use crate::application::ports::telemetry::occurrence::Occurrence;
+use crate::application::trace::RequestContext;
 use crate::application::usecase::attach::{Reading, unverified};
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::time::Tick;
@@ -85,6 +87,9 @@ pub async fn open_websocket(
 }
 
 async fn serve(edge: Arc<Edge>, mut socket: Socket, query: Result<AttachQuery, Refusal>, headers: HeaderMap) {
+    // All that is said here belongs to the trace of the request that opened it; each command has an id of its own.
+    let request = request_context(&headers).and_then(|request| request.trace);
+    let request = request.map(|trace| RequestContext { trace: Some(trace), request_id: None });
     let admitted = match query {
         Ok(query) => admit(&edge, &mut socket, &query, &headers).await,
         Err(refusal) => Err(Farewell::from(refusal)),
@@ -92,7 +97,13 @@ async fn serve(edge: Arc<Edge>, mut socket: Socket, query: Result<AttachQuery, R
     // What the request brought is not needed any more; a connection may live for days.
     drop(headers);
     let farewell = match admitted {
-        Ok((identity, reading)) => Box::pin(Connection::new(edge, socket, identity, reading).run()).await,
+        Ok((identity, reading)) => {
+            let connection = Connection::new(edge, socket, identity, reading);
+            match request {
+                Some(request) => Box::pin(request.scope(connection.run())).await,
+                None => Box::pin(connection.run()).await,
+            }
+        }
         Err(farewell) => Some((socket, farewell)),
     };
     if let Some((mut socket, farewell)) = farewell {
@@ -161,7 +172,10 @@ async fn admit(
     let mut input = query.attach_input_with(hello)?;
     // A WebSocket is not handed on: the session comes here.
     input.held_by = relay::holder(edge, &identity, input.session.as_deref()).await?;
-    let reading = edge.gateway.attach(&identity, input).await?;
+    let reading = match request_context(headers) {
+        Some(request) => Box::pin(request.scope(edge.gateway.attach(&identity, input))).await?,
+        None => edge.gateway.attach(&identity, input).await?,
+    };
     Ok((identity, reading))
 }
 

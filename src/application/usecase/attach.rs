@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
+use tracing::Instrument;
 
 use super::presence::bus_refusal;
 use super::subscribe::Start;
@@ -149,7 +150,9 @@ impl Gateway {
         input: AttachInput,
     ) -> Result<Reading, Refusal> {
         let transport = input.transport;
-        let result = self.attach_or_refuse(identity, input).await;
+        // It ends with the attach: whoever reads for days must not hold a span.
+        let span = tracing::debug_span!("attach", otel.kind = "server", transport = transport.as_str());
+        let result = self.attach_or_refuse(identity, input).instrument(self.in_trace(span)).await;
         if let Ok(reading) = &result {
             self.note_attached(reading.session(), transport);
         }

@@ -4,8 +4,12 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri};
+use futures_util::future::Either;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
+use tokio::task::futures::TaskLocalFuture;
+
+use crate::application::trace::RequestContext;
 
 /// Says which node handed a request on. It grants nothing: such a request is answered by whoever gets it, or not at all,
 /// and never handed on again.
@@ -39,9 +43,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 }
 
 impl Asked {
+    /// Does something for this request, within the trace that its client names.
+    pub fn scope<F: Future>(&self, work: F) -> Either<TaskLocalFuture<RequestContext, F>, F> {
+        match request_context(&self.headers) {
+            Some(request) => Either::Left(request.scope(work)),
+            None => Either::Right(work),
+        }
+    }
+
     /// Whether a node, or somebody who says so, has handed it on.
     #[must_use]
     pub fn is_relayed(&self) -> bool {
         self.headers.contains_key(RELAYED_BY)
     }
+}
+
+/// What a request says of its trace (W3C Trace Context) and of itself.
+#[must_use]
+pub fn request_context(headers: &HeaderMap) -> Option<RequestContext> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    RequestContext::read(text("traceparent"), text("x-request-id"))
 }

@@ -59,7 +59,8 @@ pub async fn post_commands(
                 Answerer::This { held_by: None, adrift: false } => return Err(gone.into()),
                 Answerer::This { held_by, .. } => {
                     require_json(&asked.headers)?;
-                    (edge.gateway.rescue(&caller.identity, named, held_by).await?, body)
+                    let rescue = edge.gateway.rescue(&caller.identity, named, held_by);
+                    (asked.scope(rescue).await?, body)
                 }
             }
         }
@@ -77,7 +78,7 @@ pub async fn post_commands(
         if index > 0 {
             replies.push(b',');
         }
-        replies.extend_from_slice(&answer(&edge, &identity, &session, parsed).await);
+        replies.extend_from_slice(&asked.scope(answer(&edge, &identity, &session, parsed)).await);
     }
     replies.extend_from_slice(b"]}");
     Ok(json(replies).into_response())

@@ -12,6 +12,7 @@ use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+use tracing::Instrument;
 
 use super::breaker::CircuitBreaker;
 use super::bulkhead::Bulkhead;
@@ -20,12 +21,13 @@ use super::endpoints::{Endpoints, StoreEndpoint};
 use super::mapping::{self, AttemptError};
 use super::metadata::CallMetadata;
 use super::retry::{Deadline, Retry};
+use crate::adapters::outbound::telemetry::traces::context_of;
 use crate::application::ports::clock::Clock;
 use crate::application::ports::store::{
     CallContext, DialogPage, HistoryPage, HistoryRange, MEMBERSHIP_BATCH_MAX, MessageStore, ReadMark, Sent,
     StoreError,
 };
-use crate::application::ports::telemetry::labels::{Label, StoreCode, StoreMethod};
+use crate::application::ports::telemetry::labels::{Label, Limit, StoreCode, StoreMethod};
 use crate::application::ports::telemetry::measure::{Gauges, Measure};
 use crate::application::ports::telemetry::occurrence::{NoTelemetry, Occurrence, Telemetry};
 use crate::domain::dialog::Membership;
@@ -149,11 +151,13 @@ impl GrpcMessageStore {
         let Method { retry, bulkhead } = &self.methods[method.number()];
         // Those who wait keep the time of one attempt.
         let Some(_inside) = bulkhead.enter(deadline.total.saturating_sub(deadline.attempt)).await else {
+            self.telemetry.record(Occurrence::LimitHit(Limit::StoreCalls));
             tracing::debug!(method = method.as_str(), "too many calls are under way");
             return Err(StoreError::Unavailable);
         };
         let deadline = Deadline { total: deadline.total.saturating_sub(began.elapsed()), ..deadline };
-        let metadata = CallMetadata::new(call);
+        let span = tracing::debug_span!("store_call", otel.name = method.as_str(), otel.kind = "client");
+        let metadata = CallMetadata::new(call, context_of(&span));
         retry
             .run(&self.link, deadline, |limit| {
                 let endpoint = self.endpoints.pick();
@@ -179,6 +183,7 @@ impl GrpcMessageStore {
                     })
                 }
             })
+            .instrument(span)
             .await
     }
 }

@@ -5,6 +5,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use uuid::Uuid;
 
 use crate::application::ports::store::CallContext;
+use crate::application::trace::{RequestContext, TraceContext};
 
 /// The metadata of one call: the same for all its attempts.
 pub(super) struct CallMetadata {
@@ -13,8 +14,14 @@ pub(super) struct CallMetadata {
 }
 
 impl CallMetadata {
-    pub(super) fn new(call: &CallContext) -> Self {
-        let request_id = Uuid::now_v7().to_string();
+    /// Of the client's request and trace, if it named them. `own` is this call's place in a trace that is recorded here.
+    pub(super) fn new(call: &CallContext, own: Option<TraceContext>) -> Self {
+        let request = RequestContext::current().unwrap_or_default();
+        let request_id = match request.request_id {
+            Some(id) => String::from(&*id),
+            None => Uuid::now_v7().to_string(),
+        };
+        let trace = own.or_else(|| request.trace.map(TraceContext::child)).unwrap_or_else(fresh_trace);
         let mut entries = Vec::with_capacity(3);
         let mut put = |name, value: &str| {
             // All three are ASCII by construction; if that ever broke, a call without them is better than none.
@@ -22,7 +29,7 @@ impl CallMetadata {
                 entries.push((name, value));
             }
         };
-        put("traceparent", &fresh_traceparent());
+        put("traceparent", &trace.to_string());
         put("x-request-id", &request_id);
         if let Some(session) = &call.session_id {
             put("x-session-id", session.as_str());
@@ -42,11 +49,9 @@ impl CallMetadata {
 }
 
 /// A new trace, not sampled (W3C Trace Context §3.2.2).
-fn fresh_traceparent() -> String {
-    // Neither id may be all zeros; a version 7 UUID has its version bits, and the lowest bit is set in the span.
-    let trace = Uuid::now_v7().as_u128();
-    let span = getrandom::u64().unwrap_or_default() | 1;
-    format!("00-{trace:032x}-{span:016x}-00")
+fn fresh_trace() -> TraceContext {
+    // No id may be 0: a version 7 UUID has its version bits.
+    TraceContext { trace: Uuid::now_v7().as_u128(), span: 1, flags: 0 }.child()
 }
 
 #[cfg(test)]
@@ -64,7 +69,7 @@ mod tests {
     #[test]
     fn a_call_carries_its_trace_its_id_and_its_session() {
         let mut request = Request::new(());
-        CallMetadata::new(&call(Some("s1"))).attach(&mut request);
+        CallMetadata::new(&call(Some("s1")), None).attach(&mut request);
         let value = |name| request.metadata().get(name).unwrap().to_str().unwrap();
         assert_eq!(value("x-session-id"), "s1");
         assert_eq!(Uuid::parse_str(value("x-request-id")).unwrap().get_version_num(), 7);
@@ -73,10 +78,23 @@ mod tests {
         assert!(parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_hexdigit())));
     }
 
+    #[tokio::test]
+    async fn a_call_belongs_to_the_trace_and_the_request_of_its_client() {
+        let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let context = RequestContext::read(Some(traceparent), Some("req-1")).unwrap();
+        let mut request = Request::new(());
+        context.scope(async { CallMetadata::new(&call(None), None).attach(&mut request) }).await;
+        let value = |name| request.metadata().get(name).unwrap().to_str().unwrap();
+        assert_eq!(value("x-request-id"), "req-1");
+        assert!(value("traceparent").starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
+        assert!(value("traceparent").ends_with("-01"));
+        assert_ne!(value("traceparent"), traceparent, "a span of its own");
+    }
+
     #[test]
     fn a_call_without_a_session_names_none() {
         let mut request = Request::new(());
-        CallMetadata::new(&call(None)).attach(&mut request);
+        CallMetadata::new(&call(None), None).attach(&mut request);
         assert!(request.metadata().get("x-session-id").is_none());
     }
 }

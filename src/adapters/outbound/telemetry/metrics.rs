@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use tracing::Span;
+
 use super::catalogue::{Kind, Metric};
 use super::cells::Cells;
 use super::exposition;
 use super::process;
+use super::traces;
 use crate::application::ports::telemetry::labels::Label;
 use crate::application::ports::telemetry::measure::{Gauges, Measure};
 use crate::application::ports::telemetry::occurrence::{Occurrence, Telemetry};
+use crate::application::trace::TraceContext;
 use crate::session::reader::Resume;
 
 /// The metrics of one node.
@@ -100,6 +104,10 @@ impl Telemetry for Metrics {
             }
             Occurrence::LimitHit(limit) => cells.add_one(Metric::LimitsHit, limit.number(), 1),
         }
+    }
+
+    fn adopt(&self, span: &Span, trace: TraceContext) {
+        traces::adopt(span, trace);
     }
 }
 

@@ -7,3 +7,4 @@ pub mod metrics;
 mod pprof_format;
 pub mod process;
 pub mod profile;
+pub mod traces;

@@ -143,6 +143,8 @@ label! {
         MemoryEphemerals = "memory_ephemerals",
         /// `session.memory_budget`: the largest queues are given up, to be read again.
         MemorySpills = "memory_spills",
+        /// Calls of one method of the Store at once: what would have waited too long failed.
+        StoreCalls = "store_calls",
     }
 }
 

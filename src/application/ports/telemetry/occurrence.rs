@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use tracing::Span;
+
 use super::labels::{CommandType, Limit, RepairReason, StoreCode, StoreMethod};
 use crate::application::ports::codec::Undecodable;
+use crate::application::trace::TraceContext;
 use crate::domain::error::ErrorCode;
 use crate::session::reader::{Resume, Transport};
 use crate::session::replay::GapReason;
@@ -60,6 +63,9 @@ pub enum Occurrence {
 pub trait Telemetry: Send + Sync {
     /// Counts one occurrence. Called for every delivery: it must cost next to nothing.
     fn record(&self, occurrence: Occurrence);
+
+    /// Makes a span, just begun, a part of a client's trace.
+    fn adopt(&self, _span: &Span, _trace: TraceContext) {}
 }
 
 /// Takes no notes.
