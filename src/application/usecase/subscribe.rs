@@ -13,6 +13,8 @@ use crate::application::command::{
 use crate::application::gateway::Gateway;
 use crate::application::memberships::Checked;
 use crate::application::ports::bus::{BusError, LogEntry, ReadFrom};
+use crate::application::ports::telemetry::labels::Limit;
+use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::sessions::live::{Chore, LiveSession};
 use crate::domain::dialog::Membership;
 use crate::domain::error::{ErrorCode, Refusal};
@@ -260,7 +262,10 @@ impl Gateway {
             .peek(|machine| machine.subscriptions().find(&feed).is_some_and(|known| known.options.presence));
         let in_step = self.follow(session, &feed, options, start).await.map_err(|why| match why {
             NotFollowed::Bus(error) => bus_refusal(error).code,
-            NotFollowed::TooMany => ErrorCode::LimitExceeded,
+            NotFollowed::TooMany => {
+                self.ports.telemetry.record(Occurrence::LimitHit(Limit::Subscriptions));
+                ErrorCode::LimitExceeded
+            }
         })?;
         // Small enough to be of use, or unknown (then the Store lists it as the user's).
         let seen = options.presence && membership.member_count <= self.config.presence_max_members;

@@ -117,8 +117,6 @@ label! {
         SessionsPerUser = "sessions_per_user",
         /// `limits.subscriptions`
         Subscriptions = "subscriptions",
-        /// `limits.connections`: accepting waits.
-        Connections = "connections",
         /// Connects of one address.
         ConnectsPerIp = "connects_per_ip",
         /// Connects of one user.
