@@ -1,4 +1,4 @@
-//! What can happen to Redis, to its links and to a node while messages flow: two real gateways, the reference Store and
+//! What can happen to Redis, to the Store, to the links to them and to a node while messages flow: two real gateways, the reference Store and
 //! a Redis of their own, hundreds of messages a second, clients on all three transports, and one oracle.
 //!
 //! `crowd` is the traffic, `../support/oracle.rs` the judge; each further module holds the faults of one kind.
@@ -16,6 +16,9 @@ macro_rules! tests {
 
 #[cfg(test)]
 mod by_hand;
+#[cfg(test)]
+#[path = "../support/chaos_proxy.rs"]
+mod chaos_proxy;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
@@ -42,5 +45,7 @@ mod reader;
 mod redis_server;
 #[cfg(test)]
 mod servers;
+#[cfg(test)]
+mod store;
 #[cfg(test)]
 mod writer;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use tempfile::TempDir;
@@ -38,21 +39,33 @@ impl Nodes {
     pub(crate) async fn with(settings: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start();
         let bus = format!("redis://127.0.0.1:{}", redis.port());
-        Self::around(&bus, redis, settings).await
+        Self::around(&bus, redis, direct, settings).await
+    }
+
+    /// Both nodes, which find the Store (that is really here) at these endpoints.
+    pub(crate) async fn with_store_at(endpoint: impl FnOnce(SocketAddr) -> String) -> Self {
+        let redis = RedisServer::start();
+        let bus = format!("redis://127.0.0.1:{}", redis.port());
+        Self::around(&bus, redis, endpoint, &[]).await
     }
 
     /// Both nodes on a bus of several servers, which are the test's own; [`Self::redis`] is none of them.
     pub(crate) async fn on(bus: &str) -> Self {
-        Self::around(bus, RedisServer::start(), &[]).await
+        Self::around(bus, RedisServer::start(), direct, &[]).await
     }
 
-    async fn around(bus: &str, redis: RedisServer, settings: &[(&str, &str)]) -> Self {
+    async fn around(
+        bus: &str,
+        redis: RedisServer,
+        endpoint: impl FnOnce(SocketAddr) -> String,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let database = format!("sqlite:{}", directory.path().join("store.db").display());
         let mut command = edgeway();
         command.args(["store", "--open", "--listen", "127.0.0.1:0", "--db", &database, "--bus", bus]);
         let store = Program::start(command, &directory.path().join("store.log"));
-        let store_address = addresses(store.first_line())[0];
+        let endpoint = endpoint(addresses(store.first_line())[0]);
         // Makes the key and its JWK set.
         token(&directory, "nobody");
 
@@ -63,7 +76,7 @@ impl Nodes {
             "listen: \"127.0.0.1:0\"",
             "admin_listen: \"127.0.0.1:0\"",
             &format!("auth: {{ jwks_file: \"{jwks}\", issuer: {ISSUER}, audience: {ISSUER} }}"),
-            &format!("store: {{ endpoint: \"http://{store_address}\" }}"),
+            &format!("store: {{ endpoint: \"{endpoint}\" }}"),
             &format!("bus: {{ url: \"{bus}\" }}"),
             "limits: { commands_per_second: 100000, sends_per_second: 100000, connects_per_second_per_ip: 100000 }",
             "drain: { delay: 0s, spread: 0s }",
@@ -108,6 +121,10 @@ impl Nodes {
     pub(crate) fn at_b(&self, place: Place) -> Place {
         Place { user: self.b.user(&place.user), ..place }
     }
+}
+
+fn direct(store: SocketAddr) -> String {
+    format!("http://{store}")
 }
 
 fn token(directory: &TempDir, user: &str) -> String {
