@@ -12,6 +12,7 @@ use super::feed::registry::AUDIT_EVERY;
 use super::gateway::Gateway;
 use super::ports::presence::PRESENCE_TTL;
 use super::ports::records::Saved;
+use super::pressure::Stage;
 use super::sessions::live::{Chore, LiveSession};
 use crate::domain::event::NodeWord;
 use crate::domain::ids::{DialogId, FeedKey, UserId};
@@ -83,6 +84,7 @@ impl Gateway {
         loop {
             step.tick().await;
             self.look_at_deadlines().await;
+            self.relieve();
             self.feeds.sweep();
         }
     }
@@ -158,7 +160,12 @@ impl Gateway {
         if changed {
             self.save_record(session).await;
         }
-        for due in session.peek(Session::due_catch_ups) {
+        let due = session.peek(Session::due_catch_ups);
+        if !due.is_empty() && self.pressure.stage() >= Stage::Spill {
+            // What was just given up must not come back at once.
+            return false;
+        }
+        for due in due {
             done &= self.catch_up(session, &due.feed).await.is_ok();
             if !session.peek(Session::wants_catch_up) {
                 break;

@@ -190,7 +190,7 @@ impl Gateway {
                     after: (last == Some(message.seq)).then(|| start.clone()),
                     seq: message.seq,
                 },
-                body: self.ports.codec.restored(message),
+                body: self.pressure.ledger().count(self.ports.codec.restored(message)),
             })
         });
         Some(restored.collect())

@@ -28,6 +28,7 @@ use super::ports::roster::SessionRoster;
 use super::ports::store::{CallContext, MessageStore};
 use super::ports::telemetry::occurrence::Telemetry;
 use super::ports::throttle::TypingThrottle;
+use super::pressure::Pressure;
 use super::read_marks::ReadMarks;
 use super::sessions::live::LiveSession;
 use super::sessions::registry::SessionRegistry;
@@ -60,6 +61,8 @@ pub struct Config {
     pub sends_rate: Rate,
     /// How long a send waits for another one with the same id.
     pub send_patience: Duration,
+    /// What all queues may hold together.
+    pub memory_budget_bytes: usize,
 }
 
 impl Default for Config {
@@ -76,6 +79,7 @@ impl Default for Config {
             commands_rate: Rate { per_second: 20 },
             sends_rate: Rate { per_second: 5 },
             send_patience: Duration::from_secs(5),
+            memory_budget_bytes: 2 << 30,
         }
     }
 }
@@ -121,6 +125,7 @@ pub struct Gateway {
     pub(super) memberships: Memberships,
     pub(super) read_marks: ReadMarks,
     pub(super) user_meters: UserMeters,
+    pub(super) pressure: Arc<Pressure>,
     pub(super) tasks: TaskTracker,
     /// Nothing begins here any more: see [`super::farewell`].
     pub(super) leaving: AtomicBool,
@@ -132,19 +137,23 @@ impl Gateway {
     /// Puts a node together. Its tasks run on `tasks`; [`super::care`] keeps it in order.
     #[must_use]
     pub fn new(config: Config, ports: Ports, tasks: TaskTracker) -> Arc<Self> {
+        let pressure = Pressure::new(config.session.ledger.clone(), config.memory_budget_bytes);
+        let pressure = Arc::new(pressure);
         Arc::new_cyclic(|this| {
-            let context = Arc::new(FeedContext::new(
+            let context = FeedContext::new(
                 ports.bus.clone(),
                 ports.codec.clone(),
                 ports.telemetry.clone(),
                 Arc::new(Care::new(this.clone())),
                 tasks.clone(),
-            ));
+            );
+            let context = Arc::new(context.within(pressure.clone()));
             Self {
                 feeds: FeedRegistry::new(context, ports.clock.clone()),
                 sessions: SessionRegistry::default(),
                 memberships: Memberships::new(ports.store.clone(), ports.clock.clone()),
                 user_meters: UserMeters::default(),
+                pressure,
                 read_marks: ReadMarks::new(ports.store.clone()),
                 config,
                 ports,

@@ -35,6 +35,7 @@ impl Settings {
             presence_grace: self.session.presence_grace,
             subscriptions_max: usize_of(self.limits.subscriptions.into()),
             token_leeway: self.auth.leeway,
+            ledger: Arc::default(),
         }
     }
 
@@ -53,6 +54,7 @@ impl Settings {
             commands_rate: Rate { per_second: self.limits.commands_per_second },
             sends_rate: Rate { per_second: self.limits.sends_per_second },
             send_patience: self.store.send_timeout,
+            memory_budget_bytes: usize_of(self.session.memory_budget),
         }
     }
 

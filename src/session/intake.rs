@@ -455,6 +455,20 @@ impl Session {
         self.subscriptions.held_back_to().map_or(reached, |held| reached.min(held))
     }
 
+    /// Gives up what the reader was handed and has not acknowledged: should it come back for it, the logs have it.
+    pub fn give_up_read(&mut self) {
+        self.outbox.give_up_read();
+    }
+
+    /// Gives up what waits for the reader, too: it is read again from the logs. False if nothing waited.
+    pub fn give_up_backlog(&mut self) -> bool {
+        let waits = self.outbox.last() > self.outbox.sent();
+        if waits {
+            self.spill();
+        }
+        waits
+    }
+
     fn push_ephemeral(&mut self, event: &Arc<Event>) -> Intake {
         if event.kind == EventKind::Kick {
             self.end(Dismissal::Kicked);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::cursor::Cursor;
 use super::delivered::{message_seq, position_after};
 use super::ephemeral::Ephemerals;
+use super::ledger::Ledger;
 use super::outbox::{Outbox, OutboxLimits};
 use super::reader::{Attachment, Dismissal, Transport};
 use super::snapshot::{SentSnapshot, SessionSnapshot, SubscribeOptions, SubscriptionSnapshot};
@@ -28,6 +29,8 @@ pub struct Config {
     pub subscriptions_max: usize,
     /// How long after `exp` a token still counts.
     pub token_leeway: Duration,
+    /// Where the node counts what its queues hold.
+    pub ledger: Arc<Ledger>,
 }
 
 impl Default for Config {
@@ -38,6 +41,7 @@ impl Default for Config {
             presence_grace: Duration::from_secs(15),
             subscriptions_max: 1000,
             token_leeway: Duration::from_secs(30),
+            ledger: Arc::default(),
         }
     }
 }
@@ -117,7 +121,7 @@ impl Session {
     ) -> Self {
         let acknowledged = Cursor { epoch: first_epoch, number: 0, watermark: bus_now };
         Self {
-            outbox: Outbox::new(config.outbox, 0, bus_now),
+            outbox: Outbox::new(config.outbox, 0, bus_now).counted_by(&config.ledger),
             config,
             id,
             user_id,

@@ -8,6 +8,7 @@ pub mod cursor;
 pub mod delivered;
 pub mod ephemeral;
 pub mod intake;
+pub mod ledger;
 pub mod machine;
 pub mod outbox;
 pub mod reader;

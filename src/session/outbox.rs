@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::ledger::Ledger;
 use crate::domain::event::Event;
 use crate::domain::ids::FeedKey;
 use crate::domain::time::UnixMillis;
@@ -51,6 +52,8 @@ pub struct Outbox {
     /// handed got lost.
     read: u64,
     bytes: usize,
+    /// Where its places are counted.
+    ledger: Option<Arc<Ledger>>,
 }
 
 /// A queue that has become empty gives back room above this many slots.
@@ -61,7 +64,24 @@ impl Outbox {
     #[must_use]
     pub fn new(limits: OutboxLimits, last: u64, watermark: UnixMillis) -> Self {
         let entries = VecDeque::new();
-        Self { entries, limits, floor: last, floor_watermark: watermark, sent: last, read: last, bytes: 0 }
+        Self {
+            entries,
+            limits,
+            floor: last,
+            floor_watermark: watermark,
+            sent: last,
+            read: last,
+            bytes: 0,
+            ledger: None,
+        }
+    }
+
+    /// The same, its places counted. Only for an empty one.
+    #[must_use]
+    pub fn counted_by(mut self, ledger: &Arc<Ledger>) -> Self {
+        debug_assert!(self.entries.is_empty());
+        self.ledger = Some(ledger.clone());
+        self
     }
 
     /// The number of the newest entry (or of the last one that was ever held).
@@ -153,6 +173,9 @@ impl Outbox {
         self.bytes += event.body.len();
         let number = self.last() + 1;
         self.entries.push_back(Entry { number, watermark, event: Some(event) });
+        if let Some(ledger) = &self.ledger {
+            ledger.add_places(1);
+        }
     }
 
     /// Takes everything up to `number` off; calls `delivered` with each event.
@@ -203,6 +226,9 @@ impl Outbox {
     pub fn drop_unsent(&mut self, mut dropped: impl FnMut(&Event)) {
         while self.last() > self.sent {
             let Some(entry) = self.entries.pop_back() else { break };
+            if let Some(ledger) = &self.ledger {
+                ledger.remove_places(1);
+            }
             if let Some(event) = &entry.event {
                 self.bytes -= event.body.len();
                 dropped(event);
@@ -220,8 +246,17 @@ impl Outbox {
         }
     }
 
+    /// Gives up everything that the reader was handed: a cursor below [`Self::floor`] is then answered from the log.
+    pub fn give_up_read(&mut self) {
+        while self.floor < self.read && self.pop_front().is_some() {}
+        self.entries.shrink_to(RETAINED_SLOTS);
+    }
+
     fn pop_front(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
+        if let Some(ledger) = &self.ledger {
+            ledger.remove_places(1);
+        }
         debug_assert_eq!(entry.number, self.floor + 1, "numbers rise by exactly 1");
         self.floor = entry.number;
         self.floor_watermark = entry.watermark;
@@ -229,5 +264,13 @@ impl Outbox {
             self.bytes -= event.body.len();
         }
         Some(entry)
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.remove_places(self.entries.len());
+        }
     }
 }

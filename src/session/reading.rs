@@ -359,7 +359,8 @@ impl Session {
         self.epoch = self.epoch.wrapping_add(1).max(1);
         self.lost_queue = false;
         self.full_at = None;
-        self.outbox = Outbox::new(self.config.outbox, cursor.number, cursor.watermark);
+        self.outbox =
+            Outbox::new(self.config.outbox, cursor.number, cursor.watermark).counted_by(&self.config.ledger);
         self.acknowledged = Cursor { epoch: self.epoch, ..cursor };
         self.ephemerals.clear();
         let since = CatchUpFrom::Since(cursor.watermark.minus(REBUILD_MARGIN));

@@ -61,4 +61,5 @@ mod moves;
 mod only_poll;
 mod only_sse;
 mod only_ws;
+mod pressure;
 mod resume;

@@ -8,8 +8,9 @@ use tokio_util::task::TaskTracker;
 use crate::application::ports::bus::EventBus;
 use crate::application::ports::codec::{EventCodec, Undecodable};
 use crate::application::ports::telemetry::occurrence::{Occurrence, Telemetry};
+use crate::application::pressure::Pressure;
 use crate::application::sessions::live::LiveSession;
-use crate::domain::event::NodeWord;
+use crate::domain::event::{Event, NodeWord};
 use crate::domain::ids::{DialogId, FeedKey, UserId};
 
 /// Looks after a session in which something has come up that a push can't settle: a log to read, a dialog to leave.
@@ -36,6 +37,8 @@ pub struct FeedContext {
     pub caretaker: Arc<dyn Caretaker>,
     /// Owns every task that a feed starts.
     pub tasks: TaskTracker,
+    /// How close the node is to its memory budget.
+    pub pressure: Option<Arc<Pressure>>,
     logged_kinds: Mutex<Vec<Undecodable>>,
 }
 
@@ -49,7 +52,22 @@ impl FeedContext {
         caretaker: Arc<dyn Caretaker>,
         tasks: TaskTracker,
     ) -> Self {
-        Self { bus, codec, telemetry, caretaker, tasks, logged_kinds: Mutex::new(Vec::new()) }
+        Self { bus, codec, telemetry, caretaker, tasks, pressure: None, logged_kinds: Mutex::new(Vec::new()) }
+    }
+
+    /// The same within a memory budget.
+    #[must_use]
+    pub fn within(self, pressure: Arc<Pressure>) -> Self {
+        Self { pressure: Some(pressure), ..self }
+    }
+
+    /// A new event whose body is counted.
+    #[must_use]
+    pub fn counted(&self, mut event: Event) -> Arc<Event> {
+        if let Some(pressure) = &self.pressure {
+            event.body = pressure.ledger().count(event.body);
+        }
+        Arc::new(event)
     }
 
     /// Counts a payload that is skipped; logs the first of its kind.

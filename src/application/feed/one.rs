@@ -13,8 +13,9 @@ use super::subscribers::{Closed, Slot, Subscribers};
 use crate::application::ports::bus::{
     BusError, LivePayload, LiveSink, LiveSubscription, LogEntry, LogSlice, ReadFrom,
 };
-use crate::application::ports::telemetry::labels::RepairReason;
+use crate::application::ports::telemetry::labels::{Limit, RepairReason};
 use crate::application::ports::telemetry::occurrence::Occurrence;
+use crate::application::pressure::Stage;
 use crate::application::sessions::live::LiveSession;
 use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::ids::FeedKey;
@@ -195,7 +196,7 @@ impl Feed {
     #[must_use]
     pub fn decode(&self, entry: &LogEntry) -> Option<Arc<Event>> {
         match self.context.codec.decode_logged(&self.key, entry) {
-            Ok(event) => Some(Arc::new(event)),
+            Ok(event) => Some(self.context.counted(event)),
             Err(why) => {
                 self.context.skipped(&self.key, why);
                 None
@@ -397,12 +398,31 @@ impl Feed {
         .await;
     }
 
+    /// Typing and presence are the first to go when memory is short.
+    fn sheds_ephemerals(&self, event: &Event) -> bool {
+        let sheds = matches!(event.kind, EventKind::Typing { .. } | EventKind::Presence { .. })
+            && self.context.pressure.as_ref().is_some_and(|known| known.stage() >= Stage::NoEphemerals);
+        if sheds {
+            self.context.telemetry.record(Occurrence::EphemeralDropped);
+            self.context.telemetry.record(Occurrence::LimitHit(Limit::MemoryEphemerals));
+        }
+        sheds
+    }
+
+    /// Forgets the newest events: who is behind reads the log.
+    pub fn forget_recent(&self) {
+        self.state.lock().recent.clear();
+    }
+
     async fn broadcast(&self, event: &Arc<Event>) {
         if let EventKind::Membership { dialog, user, .. } = &event.kind {
             self.context.caretaker.membership_changed(user, dialog);
         }
         if let EventKind::Node(word) = &event.kind {
             return self.context.caretaker.node_said(&self.key, word);
+        }
+        if event.logged.is_none() && self.sheds_ephemerals(event) {
+            return;
         }
         let settled = self.context.bus.settled();
         self.each_session(|session| {

@@ -63,6 +63,14 @@ impl FeedRegistry {
         }
     }
 
+    /// Lets all feeds forget their newest events.
+    pub fn forget_recent(&self) {
+        for shard in &self.shards {
+            let feeds: Vec<_> = shard.lock().values().cloned().collect();
+            feeds.iter().for_each(|feed| feed.forget_recent());
+        }
+    }
+
     /// How many feeds there are.
     #[must_use]
     pub fn count(&self) -> usize {

@@ -17,6 +17,7 @@ use crate::application::ports::auth::{AuthError, Identity};
 use crate::application::ports::roster::Entered;
 use crate::application::ports::telemetry::labels::Limit;
 use crate::application::ports::telemetry::occurrence::Occurrence;
+use crate::application::pressure::Stage;
 use crate::application::sessions::live::LiveSession;
 use crate::application::sessions::told::Told;
 use crate::domain::error::{ErrorCode, Refusal};
@@ -238,6 +239,7 @@ impl Gateway {
         if self.is_leaving() {
             return Err(going_away());
         }
+        self.require_room(Stage::NoSessions)?;
         let (id, epoch) = (new_session_id()?, random_epoch()?);
         self.enter_roster(&identity.user_id, &id, epoch).await?;
         let machine = Session::new(
@@ -377,6 +379,7 @@ impl Gateway {
         if self.is_leaving() {
             return Err(going_away());
         }
+        self.require_room(Stage::NoReplays)?;
         if let Some(holder) = &input.held_by {
             self.ask_for(&identity.user_id, id, holder).await.map_err(bus_refusal)?;
         }

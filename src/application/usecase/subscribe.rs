@@ -15,6 +15,7 @@ use crate::application::memberships::Checked;
 use crate::application::ports::bus::{BusError, LogEntry, ReadFrom};
 use crate::application::ports::telemetry::labels::Limit;
 use crate::application::ports::telemetry::occurrence::Occurrence;
+use crate::application::pressure::Stage;
 use crate::application::sessions::live::{Chore, LiveSession};
 use crate::domain::dialog::Membership;
 use crate::domain::error::{ErrorCode, Refusal};
@@ -249,6 +250,9 @@ impl Gateway {
         let dialog = target.dialog_id;
         asked.own.take_if(|_| checked.stale);
         let counted_since = target.since.is_some();
+        if counted_since {
+            self.require_room(Stage::NoReplays).map_err(|refusal| refusal.code)?;
+        }
         let start = match target.since {
             Some(Since { position, message_seq }) => {
                 // The client tells what it has: what was queued for it before does not count.

@@ -77,6 +77,8 @@ fn close_code(code: &str) -> Option<u16> {
         "session_gone" => Some(4010),
         "too_large" => Some(1009),
         "rate_limited" => Some(4102),
+        "unavailable" | "overloaded" => Some(4101),
+        "draining" => Some(4200),
         "internal" => Some(4100),
         _ => None,
     }
