@@ -39,6 +39,7 @@ use crate::application::ports::throttle::TypingThrottle;
 use crate::config::settings::Settings;
 
 /// What the nodes of one gateway share.
+#[derive(Clone)]
 pub struct Backplane {
     /// Events.
     pub bus: Arc<dyn EventBus>,
@@ -79,8 +80,6 @@ impl Backplane {
     /// For one node alone, in its own memory.
     #[must_use]
     pub fn in_memory(settings: &Settings, node: &str, bus: Arc<MemoryBus>, clock: &Arc<dyn Clock>) -> Self {
-        let resume_window = settings.session.resume_window;
-        let roster = memory_roster::Config { node: node.to_owned(), resume_window };
         Self {
             gauges: vec![bus.clone()],
             bus,
@@ -88,13 +87,25 @@ impl Backplane {
             presence: Arc::new(MemoryPresence::new()),
             records: Arc::new(MemorySessionRecords::new(settings.records_part(), clock.clone())),
             nodes: Arc::new(NoOtherNodes),
-            roster: Arc::new(MemoryRoster::new(roster, clock.clone())),
+            roster: Self::roster_in_memory(settings, node, clock),
             lifecycle: Arc::new(MemoryLifecycle::default()),
             throttle: Arc::new(MemoryTypingThrottle::new(settings.throttle_part(), clock.clone())),
             tickets: Arc::new(MemoryTickets::new(clock.clone())),
             checks: Vec::new(),
             announced: CancellationToken::new(),
         }
+    }
+
+    /// The same for a node that takes a killed one's place: nobody is attached to it yet.
+    #[must_use]
+    pub fn for_successor(&self, settings: &Settings, node: &str, clock: &Arc<dyn Clock>) -> Self {
+        Self { roster: Self::roster_in_memory(settings, node, clock), ..self.clone() }
+    }
+
+    fn roster_in_memory(settings: &Settings, node: &str, clock: &Arc<dyn Clock>) -> Arc<dyn SessionRoster> {
+        let resume_window = settings.session.resume_window;
+        let config = memory_roster::Config { node: node.to_owned(), resume_window };
+        Arc::new(MemoryRoster::new(config, clock.clone()))
     }
 
     /// On Redis. Its links are kept up by tasks of `links` until that ends; the node is announced from now on.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
 use super::backplane::Backplane;
+use super::dev_node::{self, Surroundings, death};
+use super::dev_routes::Development;
 use super::lifecycle::{Ending, Lifecycle, StopSignals};
-use super::node::{Blueprint, Node};
-use super::{certificate, demo, dev_routes, logging};
+use super::{certificate, logging};
 use crate::adapters::inbound::listener;
-use crate::adapters::outbound::auth::config::KeyOrigin;
 use crate::adapters::outbound::auth::issuer::TokenIssuer;
 use crate::adapters::outbound::clock::SystemClock;
 use crate::adapters::outbound::memory::bus::{self, MemoryBus};
@@ -22,9 +22,6 @@ use crate::application::ports::clock::Clock;
 use crate::config::settings::Settings;
 use crate::reference_store::database::Database;
 use crate::reference_store::server::{self, ReferenceStore};
-
-/// The node's name, as `welcome` tells it.
-const NODE: &str = "dev";
 
 /// Runs until it is asked to stop.
 ///
@@ -50,31 +47,45 @@ pub async fn run(settings: Settings, database: Database) -> anyhow::Result<Endin
     });
 
     let issuer = TokenIssuer::generate(settings.issuer_part(), clock.clone())?;
-    let blueprint = Blueprint {
-        settings: &settings,
-        name: NODE.to_owned(),
-        backplane: Backplane::in_memory(&settings, NODE, bus, &clock),
-        store: settings.store_part(vec![format!("http://{store_address}")]),
-        keys: KeyOrigin::Jwks(serde_json::to_string(&issuer.jwks())?),
-    };
     let tls = certificate::tls(&settings, &life)?;
-    let listener = listener::bind::bind(settings.listen)?;
+    let listener = listener::bind::bind(settings.listen)?.into_std()?;
     let url = format!("{}://{}/", certificate::scheme(tls.as_ref()), listener.local_addr()?);
-    let mut node = Node::start(blueprint, CancellationToken::new(), &life, &clock)?;
-    match listener::bind::bind(settings.admin_listen) {
-        Ok(admin) => node.serve_admin(admin),
-        // Several may run at once, and few who develop look at it.
-        Err(error) => tracing::warn!(%error, "no admin listener"),
-    }
-    let edge = node.edge.clone();
-    node.serve(listener, dev_routes::routes(edge, issuer, dialogs).merge(demo::routes()), tls);
-    announce(&url)?;
-
-    let leave = async {
-        node.leave(Duration::ZERO, Duration::ZERO).await;
-        records.end().await;
+    let admin = match listener::bind::bind(settings.admin_listen) {
+        Ok(admin) => Some(admin.into_std()?),
+        Err(error) => {
+            // Several may run at once, and few who develop look at it.
+            tracing::warn!(%error, "no admin listener");
+            None
+        }
     };
-    signals.run([&life, &life], leave).await
+    let death_wanted = Arc::new(Notify::new());
+    let surroundings = Surroundings {
+        settings: &settings,
+        backplane: Backplane::in_memory(&settings, &dev_node::name(1), bus, &clock),
+        store: format!("http://{store_address}"),
+        keys: serde_json::to_string(&issuer.jwks())?,
+        development: Arc::new(Development { issuer, dialogs, death_wanted: death_wanted.clone() }),
+        listener,
+        tls,
+        admin,
+        clock,
+    };
+    let mut number = 1;
+    let mut mortal = surroundings.bring_up(number)?;
+    announce(&url)?;
+    let ending = loop {
+        let leave = mortal.node.leave(Duration::ZERO, Duration::ZERO);
+        tokio::select! {
+            ending = signals.run([&life, &mortal.life], leave) => break ending,
+            () = death(&death_wanted) => {}
+        }
+        tracing::warn!(node = number, "the node is killed; another one takes its place");
+        drop(mortal);
+        number += 1;
+        mortal = surroundings.bring_up(number)?;
+    };
+    records.end().await;
+    ending
 }
 
 /// The one line on standard output that people (and programs) wait for.

@@ -13,6 +13,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use crate::adapters::inbound::http::edge::Edge;
 use crate::adapters::inbound::http::origin;
@@ -28,21 +29,27 @@ use crate::reference_store::role::{Member, MemberRole};
 /// How long a development token is good, if nobody says.
 pub const TOKEN_TTL: Duration = Duration::from_secs(60 * 60);
 
-struct Dev {
-    issuer: TokenIssuer,
-    dialogs: Dialogs,
+/// What the routes need.
+pub struct Development {
+    /// Issues tokens to whoever asks.
+    pub issuer: TokenIssuer,
+    /// The Store's dialogs.
+    pub dialogs: Dialogs,
+    /// Told when somebody wants the node dead.
+    pub death_wanted: Arc<Notify>,
 }
 
 /// The routes; foreign pages are turned away here, too.
-pub fn routes(edge: Arc<Edge>, issuer: TokenIssuer, dialogs: Dialogs) -> Router {
+pub fn routes(edge: Arc<Edge>, development: Arc<Development>) -> Router {
     let guard = from_fn_with_state(edge, origin::guard);
     Router::new()
         .route("/dev/token", post(issue_token))
         .route("/dev/jwks.json", get(jwks))
         .route("/dev/dialogs", post(create_dialog))
         .route("/dev/dialogs/{dialog}/members/{user}", put(add_member).delete(remove_member))
+        .route("/dev/kill", post(kill))
         .layer(guard)
-        .with_state(Arc::new(Dev { issuer, dialogs }))
+        .with_state(development)
 }
 
 #[derive(Deserialize)]
@@ -54,7 +61,7 @@ struct TokenRequest {
     ttl_s: Option<u64>,
 }
 
-async fn issue_token(State(dev): State<Arc<Dev>>, body: Bytes) -> Result<Response, Rejection> {
+async fn issue_token(State(dev): State<Arc<Development>>, body: Bytes) -> Result<Response, Rejection> {
     let request: TokenRequest = parse(&body)?;
     let user = user_id(&request.user_id)?;
     let scopes = match request.scope.as_deref() {
@@ -72,7 +79,7 @@ async fn issue_token(State(dev): State<Arc<Dev>>, body: Bytes) -> Result<Respons
     Ok(Json(json!({ "token": issued.token, "expires_at": issued.expires_at.to_string() })).into_response())
 }
 
-async fn jwks(State(dev): State<Arc<Dev>>) -> Response {
+async fn jwks(State(dev): State<Arc<Development>>) -> Response {
     Json(dev.issuer.jwks()).into_response()
 }
 
@@ -83,7 +90,7 @@ struct DialogRequest {
     members: Vec<String>,
 }
 
-async fn create_dialog(State(dev): State<Arc<Dev>>, body: Bytes) -> Result<Response, Rejection> {
+async fn create_dialog(State(dev): State<Arc<Development>>, body: Bytes) -> Result<Response, Rejection> {
     let request: DialogRequest = parse(&body)?;
     let members = request.members.iter().map(|name| member(name)).collect::<Result<_, _>>()?;
     dev.dialogs.create_dialog(dialog_id(&request.dialog_id)?, members, None).await.map_err(failed)?;
@@ -91,7 +98,7 @@ async fn create_dialog(State(dev): State<Arc<Dev>>, body: Bytes) -> Result<Respo
 }
 
 async fn add_member(
-    State(dev): State<Arc<Dev>>,
+    State(dev): State<Arc<Development>>,
     Path((dialog, user)): Path<(String, String)>,
 ) -> Result<StatusCode, Rejection> {
     dev.dialogs.add_member(dialog_id(&dialog)?, member(&user)?, None).await.map_err(failed)?;
@@ -99,11 +106,17 @@ async fn add_member(
 }
 
 async fn remove_member(
-    State(dev): State<Arc<Dev>>,
+    State(dev): State<Arc<Development>>,
     Path((dialog, user)): Path<(String, String)>,
 ) -> Result<StatusCode, Rejection> {
     dev.dialogs.remove_member(dialog_id(&dialog)?, user_id(&user)?, None).await.map_err(failed)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The node dies a moment later: its connections, sessions and queues are gone, as by `kill -9`.
+async fn kill(State(dev): State<Arc<Development>>) -> StatusCode {
+    dev.death_wanted.notify_one();
+    StatusCode::ACCEPTED
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {

@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod cli;
 pub mod demo;
 pub mod dev;
+mod dev_node;
 pub mod dev_routes;
 pub mod health;
 pub mod lifecycle;
