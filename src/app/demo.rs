@@ -8,8 +8,8 @@ use http::header::{
 };
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-/// Only what comes from this server: no script within the page, no picture, no frame, no foreign address.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+/// Only what comes from this server: no script or style within the page, no picture, no frame, no foreign address.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 #[derive(RustEmbed)]

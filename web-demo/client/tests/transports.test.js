@@ -18,8 +18,8 @@ for (const transport of ["ws", "sse", "poll"]) {
 
     test("a message reaches the others and its sender", async (t) => {
       const [ann, bob] = [clientOf(t, server, "ann", options), clientOf(t, server, "bob", options)];
-      const [tea] = [ann.subscribe(dialog("tea")), bob.subscribe(dialog("tea"))];
-      await Promise.all([ann.connect(), bob.connect(), tea.ready]);
+      const rooms = [ann, bob].map((client) => client.subscribe(dialog("tea")));
+      await Promise.all([ann.connect(), bob.connect(), ...rooms.map(({ ready }) => ready)]);
       assert.equal(ann.state.transport, transport);
       const sent = await bob.send(dialog("tea"), { text: "Kettle is on." });
       assert.equal(sent.seq, 1);
