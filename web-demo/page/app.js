@@ -25,23 +25,29 @@ const someone = () => `${pick(ANIMALS)}-${Math.floor(10 + Math.random() * 90)}`;
 function chosen() {
   const hash = new URLSearchParams(location.hash.slice(1));
   const good = (name) => (ID.test(hash.get(name) ?? "") ? hash.get(name) : null);
-  return { user: good("user") ?? sessionStorage.getItem("user") ?? someone(), dialog: good("dialog") ?? STARTERS[0] };
+  return {
+    user: good("user") ?? sessionStorage.getItem("user") ?? someone(),
+    dialog: good("dialog") ?? STARTERS[0],
+    /** How long tokens live, in seconds, if they are to end soon. */
+    ttl: Number(hash.get("ttl")) || undefined,
+  };
 }
 
-const { user, dialog: first } = chosen();
+const { user, dialog: first, ttl } = chosen();
 sessionStorage.setItem("user", user);
 const tab = sessionStorage.getItem("tab") ?? String(Math.random()).slice(2);
 sessionStorage.setItem("tab", tab);
 
 function remember(dialog) {
-  const address = `#${new URLSearchParams({ user, dialog })}`;
-  if (location.hash !== address) history.pushState(null, "", address);
+  const address = `#${new URLSearchParams({ user, dialog, ...(ttl && { ttl: String(ttl) }) })}`;
+  if (location.hash === "") history.replaceState(null, "", address);
+  else if (location.hash !== address) history.pushState(null, "", address);
 }
 
-/** Another page would ask its own backend. `#ttl=` makes tokens that end soon. */
+/** Another page would ask its own backend. */
 async function token() {
-  const ttl_s = Number(new URLSearchParams(location.hash.slice(1)).get("ttl")) || undefined;
-  const response = await network.fetch("/dev/token", { method: "POST", body: JSON.stringify({ user_id: user, ttl_s }) });
+  const body = JSON.stringify({ user_id: user, ttl_s: ttl });
+  const response = await network.fetch("/dev/token", { method: "POST", body });
   if (!response.ok) throw new Error(`the token issuer answered ${response.status}`);
   return (await response.json()).token;
 }

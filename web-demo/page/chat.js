@@ -19,6 +19,9 @@ class Dialog {
   notes = [];
   lastSeq = 0;
   readSeq = 0;
+  /** How far the server was told that it has been read. */
+  toldSeq = 0;
+  readTimer = 0;
   hasMore = true;
   isLoading = false;
   isLoaded = false;
@@ -48,7 +51,6 @@ export class Chat {
   #client;
   #changed;
   #proof;
-  #readTimer = 0;
   #previews = 0;
   me;
 
@@ -120,15 +122,15 @@ export class Chat {
     this.#changed("dialogs", dialog);
   }
 
-  /** Everything in the open dialog has been seen. Told once for several in a row. */
+  /** Everything in the open dialog has been seen. Told once for several in a row, one's own among them. */
   seen() {
     const dialog = this.current;
-    if (!dialog || dialog.unread === 0) return;
-    dialog.readSeq = dialog.lastSeq;
+    if (!dialog || dialog.toldSeq >= dialog.lastSeq) return;
+    dialog.readSeq = dialog.toldSeq = dialog.lastSeq;
     this.#changed("dialogs", dialog);
-    clearTimeout(this.#readTimer);
-    this.#readTimer = setTimeout(() => {
-      this.#client.readUpto(dialog.id, dialog.readSeq).catch(() => {}); // the next one says the same
+    clearTimeout(dialog.readTimer);
+    dialog.readTimer = setTimeout(() => {
+      this.#client.readUpto(dialog.id, dialog.toldSeq).catch(() => {}); // the next one says the same
     }, READ_DELAY_MS);
   }
 
@@ -147,6 +149,7 @@ export class Chat {
     dialog.trouble = "";
     dialog.lastSeq = Math.max(dialog.lastSeq, last);
     dialog.readSeq = Math.max(dialog.readSeq, read);
+    dialog.toldSeq = Math.max(dialog.toldSeq, read);
     if (presence) this.#present(dialog, presence);
     if (dialog === this.current && !dialog.isLoaded) this.loadOlder();
     else if (dialog !== this.current && dialog.messages.size === 0 && last > 0) this.#preview(dialog);

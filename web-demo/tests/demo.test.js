@@ -373,6 +373,8 @@ describe("the server", () => {
     const ann = await open(t, "ann", { url: own.url, dialog: "token", ttl: 3 });
     const session = await ann.session();
     const attaches = await ann.page.evaluate(() => window.edgeway.client.stats.attaches);
+    const expiry = () => ann.page.evaluate(() => window.edgeway.client.welcome.token_expires_at);
+    assert.ok(Date.parse(await expiry()) < Date.now() + 4000, await expiry());
     const endedAt = Date.now() + 4000;
     await until(() => Date.now() > endedAt);
     await ann.say("with another token");
