@@ -41,7 +41,8 @@ pub async fn poll(
     query: AttachQuery,
     asked: Asked,
 ) -> Result<Response, Rejection> {
-    let caller = identify(&edge, &asked.headers, &query).await?;
+    let caller = identify(&edge, &asked.headers, &query).await;
+    let caller = caller.inspect_err(|refusal| edge.note_refused(Transport::Poll, refusal))?;
     let wait = wait_of(&edge, &query)?;
     let mut input = query.attach_input(Transport::Poll)?;
     match relay::find(&edge, &asked, &caller, query.session.as_deref(), Bytes::new()).await? {

@@ -73,7 +73,8 @@ pub async fn stream_events(
 }
 
 async fn open(edge: &Arc<Edge>, mut query: AttachQuery, asked: &Asked) -> Result<Response, Refusal> {
-    let caller = identify(edge, &asked.headers, &query).await?;
+    let caller = identify(edge, &asked.headers, &query).await;
+    let caller = caller.inspect_err(|refusal| edge.note_refused(Transport::Sse, refusal))?;
     // A native EventSource repeats its URL: what it has seen since stands here.
     if let Some((session, cursor)) = last_event_id(&asked.headers) {
         query.session = Some(session);

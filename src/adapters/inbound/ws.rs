@@ -29,12 +29,13 @@ use super::wire::events::{PREFIX_MAX_BYTES, write_prefix};
 use super::wire::replies::reply_json;
 use crate::application::command::{Command, Reply};
 use crate::application::ports::auth::{AuthError, Identity};
+use crate::application::ports::telemetry::labels::CommandType;
 use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::trace::RequestContext;
 use crate::application::usecase::attach::{Reading, unverified};
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::time::Tick;
-use crate::session::reader::{Dismissal, DrainBudget, Drained, Outgoing};
+use crate::session::reader::{Dismissal, DrainBudget, Drained, Outgoing, Transport};
 
 /// The subprotocol of RFC 6455 §1.9 that this server speaks.
 pub const SUBPROTOCOL: &str = "edgeway.v1";
@@ -160,15 +161,28 @@ async fn admit(
     query: &AttachQuery,
     headers: &HeaderMap,
 ) -> Result<(Identity, Reading), Farewell> {
-    let (credentials, hello) = match Credentials::find(edge, headers, query)? {
-        Some(credentials) => (credentials, Hello::default()),
-        None => {
-            let mut hello = wait_for_hello(edge, socket).await?;
-            let token = hello.token.take().ok_or_else(|| unverified(AuthError::Unauthorized))?;
-            (Credentials::Token(token), hello)
-        }
-    };
-    let identity = credentials.verify(edge).await?;
+    let found = Credentials::find(edge, headers, query);
+    let found = found.inspect_err(|refusal| edge.note_refused(Transport::WebSocket, refusal))?;
+    if let Some(credentials) = found {
+        return Ok(attach(edge, query, headers, credentials, Hello::default()).await?);
+    }
+    let mut hello = wait_for_hello(edge, socket).await?;
+    let token = hello.token.take().ok_or_else(|| unverified(AuthError::Unauthorized))?;
+    let attached = attach(edge, query, headers, Credentials::Token(token), hello).await;
+    let code = attached.as_ref().err().map(|refusal| refusal.code);
+    edge.gateway.telemetry().record(Occurrence::Command(CommandType::Hello, code));
+    Ok(attached?)
+}
+
+async fn attach(
+    edge: &Arc<Edge>,
+    query: &AttachQuery,
+    headers: &HeaderMap,
+    credentials: Credentials,
+    hello: Hello,
+) -> Result<(Identity, Reading), Refusal> {
+    let verified = credentials.verify(edge).await;
+    let identity = verified.inspect_err(|refusal| edge.note_refused(Transport::WebSocket, refusal))?;
     let mut input = query.attach_input_with(hello)?;
     // A WebSocket is not handed on: the session comes here.
     input.held_by = relay::holder(edge, &identity, input.session.as_deref()).await?;

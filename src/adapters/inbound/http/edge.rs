@@ -10,6 +10,9 @@ use crate::adapters::inbound::peers::pool::Peers;
 use crate::adapters::inbound::wire::commands::BATCH_COMMANDS_MAX;
 use crate::adapters::inbound::wire::control::Terms;
 use crate::application::gateway::Gateway;
+use crate::application::ports::telemetry::occurrence::Occurrence;
+use crate::domain::error::Refusal;
+use crate::session::reader::Transport;
 
 /// Settings of the client-facing adapters.
 #[derive(Debug, Clone)]
@@ -78,5 +81,10 @@ impl Edge {
             node: behind.node.clone(),
         };
         Arc::new(Self { gateway, config, terms, peers, tasks })
+    }
+
+    /// Counts an attach that got no further than its credentials.
+    pub fn note_refused(&self, transport: Transport, refusal: &Refusal) {
+        self.gateway.telemetry().record(Occurrence::AttachRefused(transport, refusal.code));
     }
 }
