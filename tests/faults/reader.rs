@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::harness::attach::Attach;
 use crate::harness::client::{Client, Place};
+use crate::harness::runner::eventually;
 use crate::harness::stage::Stage;
 use crate::harness::transport::Transport;
 use crate::harness::user::User;
@@ -25,11 +27,19 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// The first attach, subscribed to the dialogs.
+    /// The first attach, subscribed to the dialogs. On a busy machine the Store may be late at first.
     pub(crate) async fn begin(&self, dialogs: &[&str]) -> Client {
-        let client = self.nodes[0].user(&self.user).attach_to(self.on, dialogs).await;
-        self.welcomed(&client);
-        client
+        let attach = Attach::new().dialogs(dialogs);
+        eventually("all dialogs to be subscribed", || async {
+            let client = self.nodes[0].user(&self.user).try_attach(self.on, attach.clone()).await.ok()?;
+            let subscribed = client.welcome()["subscribed"]["dialogs"].as_array().map_or(0, Vec::len);
+            if subscribed < dialogs.len() {
+                return None;
+            }
+            self.welcomed(&client);
+            Some(client)
+        })
+        .await
     }
 
     /// Reads for ever.

@@ -73,7 +73,8 @@ async fn a_connection_to_the_store_that_is_cut_sliced_and_slowed_leaves_one_mess
 
 /// By HTTP/2 pings: nothing else would ever tell.
 async fn half_open_connections_to_the_store_are_found_and_given_up() {
-    const FOUND_WITHIN: Duration = Duration::from_secs(20);
+    /// A ping every 10 s that waits for 5 s, and room for a busy machine.
+    const FOUND_WITHIN: Duration = Duration::from_secs(40);
     let (nodes, proxy) = behind_a_proxy().await;
     let crowd = Crowd::begin(&nodes, RATE / 2).await;
     crowd.accepts(RATE / 2).await;
@@ -81,7 +82,7 @@ async fn half_open_connections_to_the_store_are_found_and_given_up() {
     let accepted = crowd.accepted();
     let again = async {
         // What was on its way may still have been answered.
-        while crowd.accepted() < accepted + RATE {
+        while crowd.accepted() < accepted + RATE / 2 {
             crowd.goes_on(A_WHILE / 10).await;
         }
     };
