@@ -213,6 +213,7 @@ struct Nobody;
 impl Caretaker for Nobody {
     fn attend(&self, _: &Arc<LiveSession>) {}
     fn membership_changed(&self, _: &UserId, _: &DialogId) {}
+    fn words_missed(&self, _: &Arc<LiveSession>) {}
     fn node_said(&self, _: &FeedKey, _: &NodeWord) {}
 }
 

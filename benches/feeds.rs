@@ -94,6 +94,7 @@ impl EventCodec for Counts {
 impl Caretaker for Counts {
     fn attend(&self, _: &Arc<LiveSession>) {}
     fn membership_changed(&self, _: &UserId, _: &DialogId) {}
+    fn words_missed(&self, _: &Arc<LiveSession>) {}
     fn node_said(&self, _: &FeedKey, _: &NodeWord) {}
 }
 

@@ -119,7 +119,8 @@ impl Node {
         let gateway = Gateway::new(settings.gateway_part(name), ports, life.tasks.clone());
         life.spawn_vital("housekeeping", gateway.clone().keep_in_order(life.soft.clone()));
         gauges.push(gateway.clone());
-        let peers = Peers::new(life.tasks.clone(), life.soft.clone());
+        let own_chain = settings.tls_part().map(|files| files.cert_file);
+        let peers = Peers::new(own_chain, life.tasks.clone(), life.soft.clone());
         let edge = Edge::new(gateway.clone(), settings.edge_part(), peers, life.tasks.clone());
         let listener = settings.listener_part();
         // What has been taken from a client by then is answered, or given up by the Store's client.

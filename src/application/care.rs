@@ -57,6 +57,12 @@ impl Caretaker for Care {
         }
     }
 
+    fn words_missed(&self, session: &Arc<LiveSession>) {
+        if let Some(gateway) = self.gateway.upgrade() {
+            gateway.verify_owner(session);
+        }
+    }
+
     fn node_said(&self, feed: &FeedKey, word: &NodeWord) {
         if let (Some(gateway), FeedKey::User(user)) = (self.gateway.upgrade(), feed) {
             gateway.hear(user, word);
@@ -142,7 +148,7 @@ impl Gateway {
         }
         let mut done = true;
         let chores = session.take_chores();
-        let changed = !chores.is_empty();
+        let changed = chores.iter().any(|chore| *chore != Chore::Keep);
         for chore in chores {
             let kept = match &chore {
                 Chore::Leave(dialog) => {
@@ -151,6 +157,7 @@ impl Gateway {
                 }
                 Chore::Follow(dialog, at) => self.follow_joined(session, dialog, *at).await,
                 Chore::Recheck => self.recheck_memberships(session).await,
+                Chore::Keep => self.keep_at_last(session).await,
             };
             if !kept {
                 session.add_chore(chore);
@@ -298,9 +305,29 @@ impl Gateway {
                 self.supersede(session).await;
                 return false;
             }
-            Err(error) => tracing::warn!(%error, "session record not saved"),
+            Err(error) => {
+                tracing::warn!(%error, "session record not saved");
+                // Other nodes know of the session by its record alone.
+                if !self.is_leaving() {
+                    session.add_chore(Chore::Keep);
+                    self.attend(session);
+                }
+            }
         }
         true
+    }
+
+    /// Writes a record that could not be written before. False if it can't be now either.
+    async fn keep_at_last(self: &Arc<Self>, session: &Arc<LiveSession>) -> bool {
+        let snapshot = session.peek(Session::snapshot);
+        match self.ports.records.save(&snapshot).await {
+            Ok(Saved::Written) => true,
+            Ok(Saved::Superseded) => {
+                self.supersede(session).await;
+                true
+            }
+            Err(_) => self.is_leaving(),
+        }
     }
 
     /// The session goes on at another node: this copy of it ends, and nothing else does.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::gateway::Gateway;
 use super::ports::bus::BusError;
@@ -115,7 +116,8 @@ impl Gateway {
     }
 
     pub(super) fn note_step(&self, step: RosterStep) {
-        if self.lifecycle.steps.try_send(step).is_err() {
+        // Nobody writes any more when the node ends: the roster says what became of its sessions.
+        if let Err(TrySendError::Full(_)) = self.lifecycle.steps.try_send(step) {
             tracing::debug!("too many lifecycle entries wait to be written: one is dropped");
         }
     }

@@ -116,6 +116,7 @@ impl Telemetry for Noted {
 impl Caretaker for Noted {
     fn attend(&self, _: &Arc<LiveSession>) {}
     fn membership_changed(&self, _: &UserId, _: &DialogId) {}
+    fn words_missed(&self, _: &Arc<LiveSession>) {}
     fn node_said(&self, _: &FeedKey, _: &NodeWord) {}
 }
 

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::harness::attach::{Attach, Credentials};
 use crate::harness::client::{numbered, send, text_of};
@@ -25,6 +24,7 @@ tests! {
     a_websocket_takes_the_session_along_exactly_and_its_old_reader_is_told,
     what_was_held_by_a_node_that_was_killed_is_rebuilt_for_every_kind_of_request,
     a_node_that_hangs_is_waited_for_and_then_done_without,
+    a_node_that_could_not_hear_of_a_move_finds_out_when_its_link_is_back,
 }
 
 async fn polls_of_one_session_over_two_nodes_in_turn_lose_and_repeat_nothing() {
@@ -196,14 +196,8 @@ async fn a_websocket_takes_the_session_along_exactly_and_its_old_reader_is_told(
         assert_eq!(reader.texts(5).await, texts);
         let to = if round % 2 == 0 { &nodes.a } else { &nodes.b };
         let place = reader.place();
-        let began = Instant::now();
         let moved = to.user(&place.user).attach_with(Transport::Ws, place.again()).await;
         assert_eq!(moved.resume(), "rebuilt", "{moved}");
-        assert!(
-            began.elapsed() < Duration::from_millis(900),
-            "its node lets go at once: {:?}",
-            began.elapsed()
-        );
         let ended = reader.ended().await;
         assert_eq!((ended.goaway_reason(), ended.close), ("superseded", Some(4009)), "{ended:?}");
         reader = moved;
@@ -223,11 +217,9 @@ async fn what_was_held_by_a_node_that_was_killed_is_rebuilt_for_every_kind_of_re
     nodes.a.server().program().kill();
     writer.say("tea", "all the same").await;
     for (place, on) in places.iter().zip(Transport::ALL) {
-        let began = Instant::now();
         let mut reader = place.attach(on).await;
         assert_eq!((reader.resume(), reader.session()), ("rebuilt", &*place.session), "{reader}");
         reader.next_message_is("all the same").await;
-        assert!(began.elapsed() < Duration::from_secs(2), "a dead node is not waited for");
     }
     // A client may have something to say before it reads again.
     let last = &places[3];
@@ -250,21 +242,39 @@ async fn a_node_that_hangs_is_waited_for_and_then_done_without() {
     nodes.a.server().program().signal("-STOP");
     writer.say("tea", "is anybody there?").await;
     // The connection is accepted by its kernel: only the missing answer tells.
-    let began = Instant::now();
     let answer = within("the poll", poll(&place.user, &place.again(), Some(8000))).await.unwrap();
     assert_eq!(answer.resume, "rebuilt");
     assert_eq!(text_of(&answer.events[0]), "is anybody there?");
-    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-    // Those who come next don't wait for it any more.
-    let began = Instant::now();
+    // Those who come next do without it, too.
     let mut moved = other.attach(Transport::Ws).await;
     assert_eq!(moved.resume(), "rebuilt", "{moved}");
     moved.next_message_is("is anybody there?").await;
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     // When it goes on, it hears that the sessions have gone.
     nodes.a.server().program().signal("-CONT");
     let ended = reader.ended().await;
     assert_eq!((ended.goaway_reason(), ended.close), ("superseded", Some(4009)), "{ended:?}");
     writer.say("tea", "good").await;
     moved.next_message_is("good").await;
+}
+
+async fn a_node_that_could_not_hear_of_a_move_finds_out_when_its_link_is_back() {
+    let nodes = Nodes::start().await;
+    let mut writer = nodes.user_at_b("bob").attach_to(Transport::Ws, &["tea"]).await;
+    let mut reader = nodes.user("alice").attach_to(Transport::Ws, &["tea"]).await;
+    let mut stays = nodes.user("carol").attach_to(Transport::Ws, &["tea"]).await;
+    let place = nodes.at_b(reader.place());
+    nodes.a.server().program().signal("-STOP");
+    // While it hangs, its live link is cut: what is said until it has a new one it can't hear.
+    redis::cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub"]).exec(&mut nodes.redis.by_hand()).unwrap();
+    let mut moved = eventually("the other node's own link to be back", || async {
+        place.user.try_attach(Transport::Ws, place.again()).await.ok()
+    })
+    .await;
+    assert_eq!((moved.resume(), moved.session()), ("rebuilt", &*place.session), "{moved}");
+    nodes.a.server().program().signal("-CONT");
+    let ended = reader.ended().await;
+    assert_eq!((ended.goaway_reason(), ended.close), ("superseded", Some(4009)), "{ended:?}");
+    writer.say("tea", "and on it goes").await;
+    moved.next_message_is("and on it goes").await;
+    stays.next_message_is("and on it goes").await;
 }

@@ -49,8 +49,10 @@ pub async fn poll(
         Answerer::Other(answer) => return Ok(answer),
         Answerer::This { held_by, .. } => input.held_by = held_by,
     }
-    let identity = caller.identity;
-    let reading = asked.scope(edge.gateway.attach(&identity, input)).await?;
+    // A poll waits long: it carries along what it needs, and not what it took to get here.
+    let identity = caller.into_identity();
+    let reading = asked.scope(Box::pin(edge.gateway.attach(&identity, input))).await?;
+    drop(asked);
     let mut answer = Answer::default();
     if query.session.is_none() {
         answer.add(&welcome(&edge, &reading, &identity));

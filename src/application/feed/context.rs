@@ -21,6 +21,9 @@ pub trait Caretaker: Send + Sync {
     /// A user has joined or left a dialog: what was remembered of it is old.
     fn membership_changed(&self, user: &UserId, dialog: &DialogId);
 
+    /// What nodes have said about this session may have been missed.
+    fn words_missed(&self, session: &Arc<LiveSession>);
+
     /// A node has something to say about a session of the user whose feed this is.
     fn node_said(&self, feed: &FeedKey, word: &NodeWord);
 }

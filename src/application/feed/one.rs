@@ -328,6 +328,14 @@ impl Feed {
     /// Reads the log once for all followers, and goes on in order. Tries until it succeeds or nobody follows.
     async fn repair(self: &Arc<Self>, reason: RepairReason) {
         self.context.telemetry.record(Occurrence::Repaired(reason));
+        if reason == RepairReason::Interrupted && self.key.dialog().is_none() {
+            // No log gives back what nodes say to each other.
+            self.each_session(|session| {
+                self.context.caretaker.words_missed(session);
+                false
+            })
+            .await;
+        }
         let mut wait = REPAIR_BACKOFF_FIRST;
         loop {
             // From here on a new interruption counts again.

@@ -29,6 +29,8 @@ pub enum Chore {
     Follow(DialogId, UnixMillis),
     /// Membership events were missed: ask the Store about every dialog.
     Recheck,
+    /// The record could not be written: write it.
+    Keep,
 }
 
 /// A session, shared by the feeds that push into it and the transport that reads it.
@@ -45,6 +47,7 @@ pub struct LiveSession {
     /// How much of its life has been told.
     pub told: Mutex<Told>,
     cared_for: AtomicBool,
+    verifying: AtomicBool,
     /// The tick at which the registry looks at the session; written under the registry's lock.
     alarm: AtomicU64,
 }
@@ -108,6 +111,7 @@ impl LiveSession {
             batch: tokio::sync::Mutex::new(()),
             told: Mutex::default(),
             cared_for: AtomicBool::new(false),
+            verifying: AtomicBool::new(false),
             alarm: AtomicU64::new(u64::MAX),
         })
     }
@@ -243,6 +247,17 @@ impl LiveSession {
     /// Stops caring. What came up meanwhile is seen by [`Self::needs_care`] afterwards.
     pub fn end_care(&self) {
         self.cared_for.store(false, Ordering::Release);
+    }
+
+    /// Becomes the one who sees whether the session is still this node's; false if somebody does already.
+    #[must_use]
+    pub fn begin_verifying(&self) -> bool {
+        !self.verifying.swap(true, Ordering::AcqRel)
+    }
+
+    /// Somebody else may see again.
+    pub fn end_verifying(&self) {
+        self.verifying.store(false, Ordering::Release);
     }
 
     /// Becomes the one who takes an ended session out of everything; false if somebody does already.

@@ -1,6 +1,7 @@
 //! Sessions and nodes: where a session is, how it is taken over, and what is done when another node takes it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::attach::{AttachInput, session_gone};
 use super::presence::bus_refusal;
@@ -15,6 +16,11 @@ use crate::domain::event::NodeWord;
 use crate::domain::ids::{FeedKey, SessionId, UserId};
 use crate::session::machine::Session;
 use crate::session::reader::Transport;
+
+/// After an interruption every session of a node asks whether it is still the node's: within this time.
+const VERIFY_SPREAD: Duration = Duration::from_secs(2);
+/// How often it asks while nobody can tell; after that, its next record will.
+const VERIFY_ATTEMPTS_MAX: usize = 10;
 
 /// Where a session is, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +39,13 @@ pub enum Whereabouts {
 }
 
 impl Gateway {
+    /// Whether a session is on this node, by what a client calls it; whose it is, is another question.
+    #[must_use]
+    pub fn has_session(&self, asked: &str) -> bool {
+        let found = SessionId::parse(asked).ok().and_then(|id| self.sessions.find(&id));
+        found.is_some_and(|session| session.peek(Session::ended).is_none())
+    }
+
     /// Where a session is, by what a client calls it.
     ///
     /// # Errors
@@ -150,6 +163,30 @@ impl Gateway {
                 }
             }
         }
+    }
+
+    /// What other nodes said may have been missed: sees whether one of them has rebuilt the session meanwhile; then it
+    /// is over here.
+    pub(in crate::application) fn verify_owner(self: &Arc<Self>, session: &Arc<LiveSession>) {
+        if !session.begin_verifying() {
+            return;
+        }
+        let (gateway, session) = (self.clone(), session.clone());
+        self.tasks.spawn(async move {
+            for _ in 0..VERIFY_ATTEMPTS_MAX {
+                tokio::time::sleep(VERIFY_SPREAD.mul_f64(fastrand::f64())).await;
+                if let Ok(owner) = gateway.ports.nodes.owner(session.id()).await {
+                    let later = owner.is_some_and(|owner| {
+                        owner.node != gateway.config.node && owner.generation > session.peek(Session::epoch)
+                    });
+                    if later {
+                        gateway.supersede(&session).await;
+                    }
+                    break;
+                }
+            }
+            session.end_verifying();
+        });
     }
 
     /// Another node wants the session: it ends here, and its record says all that there is to know.

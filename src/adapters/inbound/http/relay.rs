@@ -77,6 +77,20 @@ pub async fn find(
     body: Bytes,
 ) -> Result<Answerer, Refusal> {
     let Some(session) = session else { return Ok(Answerer::THIS) };
+    if !asked.is_relayed() && edge.gateway.has_session(session) {
+        return Ok(Answerer::THIS);
+    }
+    // Boxed: whoever is served here must not carry along what asking another node takes.
+    Box::pin(look_elsewhere(edge, asked, caller, session, body)).await
+}
+
+async fn look_elsewhere(
+    edge: &Edge,
+    asked: &Asked,
+    caller: &Caller,
+    session: &str,
+    body: Bytes,
+) -> Result<Answerer, Refusal> {
     let mut held_by = None;
     for _ in 0..LOOKS_MAX {
         let (node, address) = match edge.gateway.whereabouts(&caller.identity, session).await? {
@@ -121,7 +135,19 @@ pub async fn holder(
     identity: &Identity,
     session: Option<&str>,
 ) -> Result<Option<String>, Refusal> {
-    let Some(session) = session else { return Ok(None) };
+    match session {
+        Some(session) if !edge.gateway.has_session(session) => {
+            Box::pin(reachable_holder(edge, identity, session)).await
+        }
+        _ => Ok(None),
+    }
+}
+
+async fn reachable_holder(
+    edge: &Edge,
+    identity: &Identity,
+    session: &str,
+) -> Result<Option<String>, Refusal> {
     if let Whereabouts::Elsewhere { node, address } = edge.gateway.whereabouts(identity, session).await?
         && let Ok(address) = address.parse::<Uri>()
         && edge.peers.is_reachable(&address).await

@@ -1,6 +1,7 @@
 //! One connection to another node.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,8 @@ use http::uri::Scheme;
 use http_body_util::Full;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -31,12 +33,13 @@ pub(super) type RequestBody = Full<Bytes>;
 pub(super) struct Connector {
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
+    own_chain: Option<PathBuf>,
     tls: OnceCell<TlsConnector>,
 }
 
 impl Connector {
-    pub(super) fn new(tasks: TaskTracker, stop: CancellationToken) -> Self {
-        Self { tasks, stop, tls: OnceCell::new() }
+    pub(super) fn new(own_chain: Option<PathBuf>, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self { tasks, stop, own_chain, tls: OnceCell::new() }
     }
 
     /// Connects to `scheme://host:port`.
@@ -50,7 +53,7 @@ impl Connector {
         if !secure {
             return self.begin(stream).await;
         }
-        let tls = self.tls.get_or_try_init(|| async { trusting_the_system() }).await?;
+        let tls = self.tls.get_or_try_init(|| async { connector(self.own_chain.as_deref()) }).await?;
         let name = ServerName::try_from(host.to_owned()).map_err(|_| invalid("not a server's name"))?;
         let stream = tls.connect(name, stream).await?;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
@@ -87,8 +90,13 @@ impl Connector {
     }
 }
 
-fn trusting_the_system() -> io::Result<TlsConnector> {
+/// Trusts whom the system trusts, and this node's own chain: nodes have one certificate, or one issuer.
+fn connector(own_chain: Option<&Path>) -> io::Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
+    if let Some(path) = own_chain {
+        let chain = CertificateDer::pem_file_iter(path).map_err(io::Error::other)?;
+        roots.add_parsable_certificates(chain.filter_map(Result::ok));
+    }
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "root certificates of the system");

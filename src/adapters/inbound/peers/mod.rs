@@ -5,3 +5,6 @@
 pub mod answer;
 mod connect;
 pub mod pool;
+
+#[cfg(test)]
+mod tests;

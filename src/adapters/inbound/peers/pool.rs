@@ -1,5 +1,6 @@
 //! The connections to other nodes, and who of them does not answer.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -92,11 +93,11 @@ struct Seat {
 }
 
 impl Peers {
-    /// No connection yet. They end with `stop`; requests end when this node is `leaving`.
+    /// No connection yet. They end with `stop`. Other nodes' certificates may be of the issuer of `own_chain`, a PEM file.
     #[must_use]
-    pub fn new(tasks: TaskTracker, stop: CancellationToken) -> Self {
+    pub fn new(own_chain: Option<PathBuf>, tasks: TaskTracker, stop: CancellationToken) -> Self {
         Self {
-            connector: Connector::new(tasks, stop),
+            connector: Connector::new(own_chain, tasks, stop),
             by_address: Mutex::default(),
             places: Arc::new(Semaphore::new(REQUESTS_MAX)),
             leaving: CancellationToken::new(),
@@ -187,7 +188,7 @@ impl Peers {
         if peer.lines.lock().len() >= CONNECTIONS_PER_NODE_MAX {
             return Err(NoAnswer::Busy);
         }
-        let connected = timeout(CONNECT_TIMEOUT, self.connector.connect(address)).await;
+        let connected = timeout(CONNECT_TIMEOUT, Box::pin(self.connector.connect(address))).await;
         let sender = match connected {
             Ok(Ok(sender)) => sender,
             failed => {
