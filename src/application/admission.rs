@@ -3,6 +3,7 @@
 //! What is above a rate is refused and told when to come back; that harms nobody. Whoever goes on all the same collects
 //! strikes, and after too many of them is sent away for a while.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,15 @@ const DIALOGS_PER_COMMAND: usize = 50;
 const SUBSCRIBE_ALL_COST: u32 = 5;
 /// How many commands a question counts for that costs the Store or the bus a list.
 const LIST_COST: u32 = 2;
+
+/// What an address wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connect {
+    /// A new session.
+    Begin,
+    /// To go on with one.
+    GoOn,
+}
 
 /// One rate, as a session and its user share it.
 struct Check {
@@ -131,6 +141,30 @@ impl Gateway {
             self.ports.telemetry.record(Occurrence::LimitHit(Limit::ConnectsPerUser));
             too_often("too many connects at once", after)
         })
+    }
+
+    /// Whether this address may connect now, whoever it is: asked before anything is known about credentials.
+    ///
+    /// # Errors
+    /// `rate_limited`, with the time when it may again.
+    pub fn admit_address(&self, address: IpAddr, connect: Connect) -> Result<(), Refusal> {
+        let cost = match connect {
+            Connect::Begin => BEGIN_COST,
+            Connect::GoOn => 1,
+        };
+        let rate = self.config.connects_rate.times(BEGIN_COST);
+        let passed = self.address_meters.find(address).take(cost, rate, self.ports.clock.tick());
+        passed.map_err(|after| {
+            self.ports.telemetry.record(Occurrence::LimitHit(Limit::ConnectsPerIp));
+            too_often("too many connects from this address at once", after)
+        })
+    }
+
+    /// What was let in as going on with a session has begun one: those who come next from there wait for it.
+    pub fn note_address_begins(&self, address: IpAddr) {
+        let rate = self.config.connects_rate.times(BEGIN_COST);
+        let meter = self.address_meters.find(address);
+        meter.owe(BEGIN_COST - 1, rate, self.ports.clock.tick());
     }
 }
 

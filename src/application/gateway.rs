@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 use tracing::Span;
 
+use super::addresses::AddressMeters;
 use super::allowance::UserMeters;
 use super::care::Care;
 use super::feed::context::FeedContext;
@@ -53,7 +54,7 @@ pub struct Config {
     pub typing_max_members: u64,
     /// Above this many members a dialog has no presence.
     pub presence_max_members: u64,
-    /// New sessions of one user; twice as many may be gone on with.
+    /// New sessions of one user, and of one address; twice as many may be gone on with.
     pub connects_rate: Rate,
     /// Commands of one session.
     pub commands_rate: Rate,
@@ -126,6 +127,7 @@ pub struct Gateway {
     pub(super) read_marks: ReadMarks,
     pub(super) user_meters: UserMeters,
     pub(super) pressure: Arc<Pressure>,
+    pub(super) address_meters: AddressMeters,
     pub(super) tasks: TaskTracker,
     /// Nothing begins here any more: see [`super::farewell`].
     pub(super) leaving: AtomicBool,
@@ -154,6 +156,7 @@ impl Gateway {
                 memberships: Memberships::new(ports.store.clone(), ports.clock.clone()),
                 user_meters: UserMeters::default(),
                 pressure,
+                address_meters: AddressMeters::default(),
                 read_marks: ReadMarks::new(ports.store.clone()),
                 config,
                 ports,

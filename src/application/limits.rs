@@ -78,6 +78,16 @@ impl Meter {
             }
         }
     }
+
+    /// Counts what has passed already: what comes next waits for it. Nobody is made to wait for more than a burst by it.
+    pub fn owe(&self, cost: u32, rate: Rate, now: Tick) {
+        let now = now.0.saturating_mul(1000);
+        let burst = u64::from(BURST_SECONDS) * MICROS_PER_SECOND;
+        let used = u64::from(cost).saturating_mul(rate.step_micros());
+        let after = |known: u64| Some(known.max(now).saturating_add(used).min(now + 2 * burst));
+        // It always is something.
+        let _ = self.earned_at_micros.fetch_update(Ordering::Relaxed, Ordering::Relaxed, after);
+    }
 }
 
 #[cfg(test)]
@@ -94,6 +104,16 @@ mod tests {
         assert!(meter.pass(rate, Tick(1199)).is_err());
         assert!(meter.pass(rate, start.plus(wait)).is_ok());
         assert_eq!((0..100).filter(|n| meter.pass(rate, Tick(2000 + n * 100)).is_ok()).count(), 53);
+    }
+
+    #[test]
+    fn what_is_owed_is_paid_by_those_who_come_next() {
+        let (meter, rate) = (Meter::default(), Rate { per_second: 5 });
+        assert!((0..10).all(|_| meter.pass(rate, Tick(0)).is_ok()));
+        meter.owe(2, rate, Tick(0));
+        assert_eq!(meter.pass(rate, Tick(0)), Err(Duration::from_millis(600)));
+        meter.owe(1_000_000, rate, Tick(0));
+        assert!(meter.pass(rate, Tick(0)).unwrap_err() <= Duration::from_secs(3));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Start with [`gateway::Gateway`], which holds everything a node has, and [`command`], which lists what a client may
 //! ask for.
 
+pub mod addresses;
 pub mod admission;
 pub mod allowance;
 pub mod care;

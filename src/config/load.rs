@@ -17,11 +17,13 @@ use super::validate::{Mode, validate};
 type RawLayer = <RawSettings as Config>::Layer;
 
 /// What `edgeway dev` sets where nothing else is said.
-const DEVELOPMENT: [(&str, &str); 5] = [
+const DEVELOPMENT: [(&str, &str); 6] = [
     ("listen", "127.0.0.1:8080"),
     ("auth.issuer", "edgeway-dev"),
     ("auth.audience", "edgeway-dev"),
     ("bus.kind", "memory"),
+    // All clients come from this machine.
+    ("limits.connects_per_second_per_ip", "10000"),
     ("telemetry.log", "text"),
 ];
 
@@ -98,7 +100,8 @@ pub(super) fn assemble(
     let mut problems = Vec::new();
     let mut values = BTreeMap::new();
     let mut set_by = BTreeMap::new();
-    let from_base = base.iter().map(|(key, value)| ((*key).to_owned(), Value::from(*value))).collect();
+    let value = |text: &str| text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from);
+    let from_base = base.iter().map(|(key, text)| ((*key).to_owned(), value(text))).collect();
     let from_file = file.as_ref().map_or_else(Vec::new, |file| file.values(&mut problems));
     let from_env = env::values(env, &mut problems);
     for (source, layer) in [(SetBy::Base, from_base), (SetBy::File, from_file), (SetBy::Variable, from_env)] {

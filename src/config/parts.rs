@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::raw::Algorithm;
 use super::settings::{KeySource, Settings};
+use crate::adapters::inbound::http::client::TrustedProxies;
 use crate::adapters::inbound::http::edge;
 use crate::adapters::inbound::http::origin::AllowedOrigins;
 use crate::adapters::inbound::listener;
@@ -63,6 +64,7 @@ impl Settings {
     pub fn edge_part(&self) -> edge::Config {
         edge::Config {
             allowed_origins: AllowedOrigins { origins: self.allowed_origins.clone() },
+            trusted_proxies: TrustedProxies { networks: self.trusted_proxies.clone() },
             allow_query_token: self.auth.allow_query_token,
             cookie: self.auth.cookie.clone(),
             ws_ping: self.transports.ws.ping,

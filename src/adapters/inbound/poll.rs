@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::http::asked::Asked;
 use super::http::attach_query::AttachQuery;
+use super::http::client::admit_attach;
 use super::http::credentials::identify;
 use super::http::edge::Edge;
 use super::http::reject::{Rejection, json};
@@ -41,6 +42,21 @@ pub async fn poll(
     query: AttachQuery,
     asked: Asked,
 ) -> Result<Response, Rejection> {
+    let Some(session) = &query.session else {
+        admit_attach(&edge, asked.client, None, asked.is_relayed())
+            .inspect_err(|refusal| edge.note_refused(Transport::Poll, refusal))?;
+        return answer(edge, query, asked).await;
+    };
+    // Going on is no connect; being turned away is one.
+    let (session, client, relayed) = (session.clone(), asked.client, asked.is_relayed());
+    let answered = answer(edge.clone(), query, asked).await;
+    if answered.as_ref().is_err_and(Rejection::is_the_clients) {
+        admit_attach(&edge, client, Some(&session), relayed)?;
+    }
+    answered
+}
+
+async fn answer(edge: Arc<Edge>, query: AttachQuery, asked: Asked) -> Result<Response, Rejection> {
     let caller = identify(&edge, &asked.headers, &query).await;
     let caller = caller.inspect_err(|refusal| edge.note_refused(Transport::Poll, refusal))?;
     let wait = wait_of(&edge, &query)?;

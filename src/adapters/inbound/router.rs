@@ -12,6 +12,7 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use super::http::client::identify_client;
 use super::http::commands::post_commands;
 use super::http::edge::Edge;
 use super::http::origin;
@@ -32,6 +33,7 @@ const HEADER_FIELD_BYTES: usize = 32;
 /// The client protocol: everything under `/v1`, and the protocol's 404 and 405 for the rest.
 pub fn protocol(edge: Arc<Edge>) -> Router {
     let guard = from_fn_with_state(edge.clone(), origin::guard);
+    let client = from_fn_with_state(edge.clone(), identify_client);
     let v1 = Router::new()
         // Any method: over HTTP/2 it is CONNECT (RFC 8441 §4), and what is wrong with it is told by the handshake.
         .route("/ws", any(open_websocket))
@@ -43,6 +45,7 @@ pub fn protocol(edge: Arc<Edge>) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(guard)
+        .layer(client)
         .with_state(edge);
     Router::new().nest("/v1", v1)
 }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::http::asked::Asked;
 use super::http::attach_query::AttachQuery;
+use super::http::client::admit_attach;
 use super::http::credentials::identify;
 use super::http::edge::Edge;
 use super::http::reject::Rejection;
@@ -73,13 +74,15 @@ pub async fn stream_events(
 }
 
 async fn open(edge: &Arc<Edge>, mut query: AttachQuery, asked: &Asked) -> Result<Response, Refusal> {
-    let caller = identify(edge, &asked.headers, &query).await;
-    let caller = caller.inspect_err(|refusal| edge.note_refused(Transport::Sse, refusal))?;
     // A native EventSource repeats its URL: what it has seen since stands here.
     if let Some((session, cursor)) = last_event_id(&asked.headers) {
         query.session = Some(session);
         query.cursor = cursor;
     }
+    admit_attach(edge, asked.client, query.session.as_deref(), asked.is_relayed())
+        .inspect_err(|refusal| edge.note_refused(Transport::Sse, refusal))?;
+    let caller = identify(edge, &asked.headers, &query).await;
+    let caller = caller.inspect_err(|refusal| edge.note_refused(Transport::Sse, refusal))?;
     let mut input = query.attach_input(Transport::Sse)?;
     match relay::find(edge, asked, &caller, query.session.as_deref(), Bytes::new()).await? {
         Answerer::Other(answer) => return Ok(answer),

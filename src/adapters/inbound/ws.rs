@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::http::asked::request_context;
 use super::http::attach_query::AttachQuery;
+use super::http::client::{ClientIp, admit_connect};
 use super::http::credentials::Credentials;
 use super::http::edge::Edge;
 use super::http::reject::Rejection;
@@ -27,6 +28,7 @@ use super::wire::control::{GoAway, Welcome, goaway_json, token_expiring_json, we
 use super::wire::errors::{CLOSE_NO_PONG, CLOSE_SLOW_CONSUMER, close_code, error_json};
 use super::wire::events::{PREFIX_MAX_BYTES, write_prefix};
 use super::wire::replies::reply_json;
+use crate::application::admission::Connect;
 use crate::application::command::{Command, Reply};
 use crate::application::ports::auth::{AuthError, Identity};
 use crate::application::ports::telemetry::labels::CommandType;
@@ -75,28 +77,35 @@ pub async fn open_websocket(
     let headers = request.headers().clone();
     // The connection counts until it ends here, not until HTTP lets go of it.
     let slot = request.extensions().get::<ConnectionSlot>().cloned();
+    let client = request.extensions().get::<ClientIp>().copied();
+    // Like going on, as long as nobody knows better: the session may be named in a `hello`.
+    let admitted = admit_connect(&edge, client, Connect::GoOn);
     let (head, ()) = accepted.response.into_parts();
     let tasks = edge.tasks.clone();
     tasks.spawn(async move {
         let Ok(upgraded) = accepted.upgrade.await else { return };
         let socket: Socket = WebSocket::from_upgraded(upgraded, edge.config.ws_frame_bytes);
         let query = query.map_err(|_| Refusal::new(ErrorCode::BadRequest, "the query can't be read"));
-        serve(edge, socket, query, headers).await;
+        serve(edge, socket, Asking { query: admitted.and(query), headers, client }).await;
         drop(slot);
     });
     Ok(Response::from_parts(head, axum::body::Body::empty()))
 }
 
-async fn serve(edge: Arc<Edge>, mut socket: Socket, query: Result<AttachQuery, Refusal>, headers: HeaderMap) {
+/// What a request brought.
+struct Asking {
+    query: Result<AttachQuery, Refusal>,
+    headers: HeaderMap,
+    client: Option<ClientIp>,
+}
+
+async fn serve(edge: Arc<Edge>, mut socket: Socket, asking: Asking) {
     // All that is said here belongs to the trace of the request that opened it; each command has an id of its own.
-    let request = request_context(&headers).and_then(|request| request.trace);
+    let request = request_context(&asking.headers).and_then(|request| request.trace);
     let request = request.map(|trace| RequestContext { trace: Some(trace), request_id: None });
-    let admitted = match query {
-        Ok(query) => admit(&edge, &mut socket, &query, &headers).await,
-        Err(refusal) => Err(Farewell::from(refusal)),
-    };
-    // What the request brought is not needed any more; a connection may live for days.
-    drop(headers);
+    let admitted = admit(&edge, &mut socket, &asking).await;
+    // It is not needed any more; a connection may live for days.
+    drop(asking);
     let farewell = match admitted {
         Ok((identity, reading)) => {
             let connection = Connection::new(edge, socket, identity, reading);
@@ -158,17 +167,17 @@ impl From<Dismissal> for Farewell {
 async fn admit(
     edge: &Arc<Edge>,
     socket: &mut Socket,
-    query: &AttachQuery,
-    headers: &HeaderMap,
+    asking: &Asking,
 ) -> Result<(Identity, Reading), Farewell> {
-    let found = Credentials::find(edge, headers, query);
+    let query = asking.query.as_ref().map_err(Clone::clone)?;
+    let found = Credentials::find(edge, &asking.headers, query);
     let found = found.inspect_err(|refusal| edge.note_refused(Transport::WebSocket, refusal))?;
     if let Some(credentials) = found {
-        return Ok(attach(edge, query, headers, credentials, Hello::default()).await?);
+        return Ok(attach(edge, query, asking, credentials, Hello::default()).await?);
     }
     let mut hello = wait_for_hello(edge, socket).await?;
     let token = hello.token.take().ok_or_else(|| unverified(AuthError::Unauthorized))?;
-    let attached = attach(edge, query, headers, Credentials::Token(token), hello).await;
+    let attached = attach(edge, query, asking, Credentials::Token(token), hello).await;
     let code = attached.as_ref().err().map(|refusal| refusal.code);
     edge.gateway.telemetry().record(Occurrence::Command(CommandType::Hello, code));
     Ok(attached?)
@@ -177,16 +186,21 @@ async fn admit(
 async fn attach(
     edge: &Arc<Edge>,
     query: &AttachQuery,
-    headers: &HeaderMap,
+    asking: &Asking,
     credentials: Credentials,
     hello: Hello,
 ) -> Result<(Identity, Reading), Refusal> {
+    let mut input = query.attach_input_with(hello)?;
+    if input.session.is_none()
+        && let Some(ClientIp(address)) = asking.client
+    {
+        edge.gateway.note_address_begins(address);
+    }
     let verified = credentials.verify(edge).await;
     let identity = verified.inspect_err(|refusal| edge.note_refused(Transport::WebSocket, refusal))?;
-    let mut input = query.attach_input_with(hello)?;
     // A WebSocket is not handed on: the session comes here.
     input.held_by = relay::holder(edge, &identity, input.session.as_deref()).await?;
-    let reading = match request_context(headers) {
+    let reading = match request_context(&asking.headers) {
         Some(request) => Box::pin(request.scope(edge.gateway.attach(&identity, input))).await?,
         None => edge.gateway.attach(&identity, input).await?,
     };

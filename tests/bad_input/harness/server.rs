@@ -13,7 +13,7 @@ use rcgen::generate_simple_self_signed;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::line::Line;
@@ -115,6 +115,13 @@ impl Server {
         let name = ServerName::try_from(NAME).expect("a name");
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
         Line::new(stream.expect("TLS is spoken"))
+    }
+
+    /// A connection without TLS from this address of the machine.
+    pub(crate) async fn connect_from(&self, own: [u8; 4]) -> Line {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((own, 0).into()).expect("all of 127.0.0.0/8 is this machine's");
+        Line::new(socket.connect(self.address).await.expect("it accepts connections"))
     }
 
     /// A connection without TLS, whatever it speaks.

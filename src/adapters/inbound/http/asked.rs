@@ -11,6 +11,8 @@ use tokio::task::futures::TaskLocalFuture;
 
 use crate::application::trace::RequestContext;
 
+use super::client::ClientIp;
+
 /// Says which node handed a request on. It grants nothing: such a request is answered by whoever gets it, or not at all,
 /// and never handed on again.
 pub const RELAYED_BY: HeaderName = HeaderName::from_static("edgeway-relayed-by");
@@ -26,6 +28,8 @@ pub struct Asked {
     pub headers: HeaderMap,
     /// Where its connection comes from.
     pub peer: Option<SocketAddr>,
+    /// Who that is, as far as trusted proxies know.
+    pub client: Option<ClientIp>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Asked {
@@ -38,6 +42,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
             uri: original.unwrap_or_else(|| parts.uri.clone()),
             headers: parts.headers.clone(),
             peer: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0),
+            client: parts.extensions.get::<ClientIp>().copied(),
         })
     }
 }

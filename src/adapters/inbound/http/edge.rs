@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use super::client::TrustedProxies;
 use super::origin::AllowedOrigins;
 use crate::adapters::inbound::peers::pool::Peers;
 use crate::adapters::inbound::wire::commands::BATCH_COMMANDS_MAX;
@@ -19,6 +20,8 @@ use crate::session::reader::Transport;
 pub struct Config {
     /// Whose pages may call.
     pub allowed_origins: AllowedOrigins,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
     /// Whether a token may come as `access_token=`.
     pub allow_query_token: bool,
     /// Name of an `HttpOnly` cookie that may carry the token.
@@ -39,6 +42,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             allowed_origins: AllowedOrigins::default(),
+            trusted_proxies: TrustedProxies::default(),
             allow_query_token: false,
             cookie: None,
             ws_ping: Duration::from_secs(25),

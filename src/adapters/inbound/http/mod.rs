@@ -2,6 +2,7 @@
 
 pub mod asked;
 pub mod attach_query;
+pub mod client;
 pub mod commands;
 pub mod credentials;
 pub mod edge;

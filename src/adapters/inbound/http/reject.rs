@@ -27,6 +27,20 @@ impl From<Refusal> for Rejection {
 }
 
 impl Rejection {
+    /// Whether the client has to change something: its credentials, its session, its cursor.
+    #[must_use]
+    pub fn is_the_clients(&self) -> bool {
+        matches!(
+            self.refusal.code,
+            ErrorCode::BadRequest
+                | ErrorCode::CursorInvalid
+                | ErrorCode::Unauthorized
+                | ErrorCode::TokenExpired
+                | ErrorCode::Forbidden
+                | ErrorCode::SessionGone
+        )
+    }
+
     /// The same with another status.
     #[must_use]
     pub fn with_status(self, status: StatusCode) -> Self {

@@ -271,6 +271,7 @@ mod tests {
             uri: Uri::from_static("/v1/poll"),
             headers: HeaderMap::new(),
             peer: Some("[::ffff:10.0.0.9]:4711".parse().unwrap()),
+            client: None,
         };
         assert_eq!(forwarded_for(&asked).unwrap(), "10.0.0.9");
         asked.headers.append(FORWARDED_FOR, HeaderValue::from_static("1.1.1.1"));
