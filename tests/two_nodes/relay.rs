@@ -239,6 +239,8 @@ async fn a_node_that_hangs_is_waited_for_and_then_done_without() {
     let mut reader = nodes.user("alice").attach_to(Transport::Ws, &["tea"]).await;
     let other = nodes.at_b(nodes.user("carol").attach_to(Transport::Ws, &["tea"]).await.cut());
     let place = nodes.at_b(reader.place());
+    // There is a connection already, and nothing is asked on it.
+    poll(&other.user, &other.again(), Some(0)).await.unwrap();
     nodes.a.server().program().signal("-STOP");
     writer.say("tea", "is anybody there?").await;
     // The connection is accepted by its kernel: only the missing answer tells.

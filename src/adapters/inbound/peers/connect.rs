@@ -69,7 +69,9 @@ impl Connector {
         let mut builder = Builder::new(TrackedExecutor(self.tasks.clone()));
         builder
             .timer(TokioTimer::new())
-            // A node that hangs still accepts connections: only this tells.
+            // A node that hangs still accepts connections: only this tells. Also while nothing is asked: hyper would
+            // look for running requests before the first one has begun, and then not again.
+            .keep_alive_while_idle(true)
             .keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)

@@ -18,7 +18,7 @@ use super::connect::{Connector, RequestBody};
 
 /// How long a connection to another node may take, TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often a connection that is in use is pinged (RFC 9113 §6.7).
+/// How often a connection is pinged (RFC 9113 §6.7).
 pub const PING_EVERY: Duration = Duration::from_secs(2);
 /// How long a ping may stay unanswered: then the node hangs, and its sessions are rebuilt elsewhere.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(3);
