@@ -7,7 +7,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
-use http::header::{ALLOW, HOST};
+use http::header::{ALLOW, CONNECTION, HOST};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -76,7 +76,14 @@ async fn require_sound_head(request: Request, next: Next) -> Response {
     if missing || host.is_some_and(|host| !is_host(host)) || hosts.next().is_some() {
         return Rejection::of_http(StatusCode::BAD_REQUEST, "the request needs one Host").into_response();
     }
-    next.run(request).await
+    let version = request.version();
+    let mut response = next.run(request).await;
+    // The rest of the body stays unread: nothing may be sent behind it (RFC 9112 §9.6).
+    let unread = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
+    if unread && version < Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn header_list_bytes(headers: &HeaderMap) -> usize {

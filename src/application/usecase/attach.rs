@@ -34,6 +34,10 @@ use crate::session::snapshot::{SessionSnapshot, SubscribeOptions};
 
 /// Feeds of a rebuilt session that are joined at the same time.
 const REJOINS_AT_ONCE_MAX: usize = 64;
+/// How often a user's sessions are counted again before one too many is refused.
+const ROOM_LOOKS_MAX: usize = 4;
+/// The wait between two counts.
+const ROOM_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often an attach looks again when the session it found has just ended.
 const ATTACH_ATTEMPTS_MAX: usize = 3;
 
@@ -280,6 +284,14 @@ impl Gateway {
                     self.tell_reaped(reaped).await;
                 }
             }
+            entered = enter().await.map_err(bus_refusal)?;
+        }
+        // One that has just ended makes room, as soon as that is written down.
+        for _ in 0..ROOM_LOOKS_MAX {
+            if entered == Entered::Yes {
+                break;
+            }
+            tokio::time::sleep(ROOM_LOOK_EVERY).await;
             entered = enter().await.map_err(bus_refusal)?;
         }
         if entered == Entered::Yes {
