@@ -13,7 +13,9 @@ use super::gateway::Gateway;
 use super::ports::presence::PRESENCE_TTL;
 use super::ports::records::Saved;
 use super::pressure::Stage;
+use super::sessions::lanes::Lane;
 use super::sessions::live::{Chore, LiveSession};
+use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::event::NodeWord;
 use crate::domain::ids::{DialogId, FeedKey, UserId};
 use crate::session::machine::Session;
@@ -30,6 +32,17 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
 const CARE_BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait before care that failed is tried again.
 const CARE_BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// What came of writing a session down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// It is written.
+    Written,
+    /// The bus did not take it.
+    NotWritten,
+    /// The session has ended, or goes on at another node.
+    Gone,
+}
 
 /// Calls the node when a session needs it.
 pub struct Care {
@@ -147,7 +160,14 @@ impl Gateway {
             return true;
         }
         let mut done = true;
-        let chores = session.take_chores();
+        // In turn with the client's own commands: two who follow a dialog at once begin at two places.
+        let mut turn = session.has_chores().then(|| session.lanes.enter(Lane::Session));
+        if let Some(turn) = turn.as_mut() {
+            turn.wait().await;
+        }
+        let mut chores = session.take_chores();
+        // What the user has joined is followed from there; the Store's list does not tell from where.
+        chores.sort_by_key(|chore| *chore == Chore::Recheck);
         let changed = chores.iter().any(|chore| *chore != Chore::Keep);
         for chore in chores {
             let kept = match &chore {
@@ -157,6 +177,7 @@ impl Gateway {
                 }
                 Chore::Follow(dialog, at) => self.follow_joined(session, dialog, *at).await,
                 Chore::Recheck => self.recheck_memberships(session).await,
+                // Before anything is read: what the record knows of a log that is no more must not outlive it.
                 Chore::Keep => self.keep_at_last(session).await,
             };
             if !kept {
@@ -164,9 +185,10 @@ impl Gateway {
                 done = false;
             }
         }
-        if changed {
-            self.save_record(session).await;
+        if changed && self.save_record(session).await == Recorded::NotWritten {
+            done = false;
         }
+        drop(turn);
         let due = session.peek(Session::due_catch_ups);
         if !due.is_empty() && self.pressure.stage() >= Stage::Spill {
             // What was just given up must not come back at once.
@@ -181,11 +203,31 @@ impl Gateway {
         done
     }
 
+    /// Reads the user's own feed first: what it tells of joining says from where a dialog is followed, and the Store's list
+    /// does not. False if that is not known yet.
+    pub(super) async fn hear_of_moves(self: &Arc<Self>, session: &Arc<LiveSession>) -> bool {
+        let own = FeedKey::User(session.user_id().clone());
+        if !self.catch_up(session, &own).await.is_ok_and(|report| report.live) {
+            return false;
+        }
+        let (moves, others): (Vec<Chore>, Vec<Chore>) =
+            session.take_chores().into_iter().partition(|chore| matches!(chore, Chore::Follow(..)));
+        others.into_iter().for_each(|chore| session.add_chore(chore));
+        let mut all_kept = true;
+        for chore in moves {
+            if let Chore::Follow(dialog, at) = &chore
+                && !self.follow_joined(session, dialog, *at).await
+            {
+                session.add_chore(chore);
+                all_kept = false;
+            }
+        }
+        all_kept
+    }
+
     /// Asks the Store about every followed dialog: membership events may have been missed.
     async fn recheck_memberships(self: &Arc<Self>, session: &Arc<LiveSession>) -> bool {
-        let followed: Vec<DialogId> = session.peek(|machine| {
-            machine.subscriptions().iter().filter_map(|(feed, _)| feed.dialog().cloned()).collect()
-        });
+        let followed = session.peek(|machine| machine.subscriptions().dialogs());
         let call = Self::call_for(session.user_id(), Some(session));
         let answers = self.memberships.ask(&call, &followed).await;
         let mut all_told = true;
@@ -224,7 +266,7 @@ impl Gateway {
         self.note_if_detached(session);
         if timed_out.gone || timed_out.expired {
             // Written down before it ends: whoever attaches from then on finds the record.
-            if !self.save_record(session).await {
+            if self.save_record(session).await == Recorded::Gone {
                 return;
             }
         }
@@ -283,27 +325,31 @@ impl Gateway {
         }
     }
 
-    /// Writes down what must outlive this node. False if the session has ended, or goes on at another node.
-    pub(super) async fn save_record(self: &Arc<Self>, session: &Arc<LiveSession>) -> bool {
+    /// Writes down what must outlive this node.
+    pub(super) async fn save_record(self: &Arc<Self>, session: &Arc<LiveSession>) -> Recorded {
         let (snapshot, live) = session.peek(|machine| (machine.snapshot(), machine.ended().is_none()));
-        if !live || !self.keep(session, &snapshot).await {
-            return false;
+        if !live {
+            return Recorded::Gone;
+        }
+        let recorded = self.keep(session, &snapshot).await;
+        if recorded == Recorded::Gone {
+            return Recorded::Gone;
         }
         // It may have ended while it was being written.
         let ended = session.peek(Session::ended);
         if ended.is_some_and(ends_for_good) {
             self.remove_record(session).await;
         }
-        ended.is_none()
+        if ended.is_none() { recorded } else { Recorded::Gone }
     }
 
-    /// Saves a snapshot. False if the session goes on at another node: then it is over here.
-    async fn keep(self: &Arc<Self>, session: &Arc<LiveSession>, snapshot: &SessionSnapshot) -> bool {
+    /// Saves a snapshot. If the session goes on at another node, it is over here.
+    async fn keep(self: &Arc<Self>, session: &Arc<LiveSession>, snapshot: &SessionSnapshot) -> Recorded {
         match self.ports.records.save(snapshot).await {
-            Ok(Saved::Written) => {}
+            Ok(Saved::Written) => Recorded::Written,
             Ok(Saved::Superseded) => {
                 self.supersede(session).await;
-                return false;
+                Recorded::Gone
             }
             Err(error) => {
                 tracing::warn!(%error, "session record not saved");
@@ -312,12 +358,29 @@ impl Gateway {
                     session.add_chore(Chore::Keep);
                     self.attend(session);
                 }
+                Recorded::NotWritten
             }
         }
-        true
     }
 
-    /// Writes a record that could not be written before. False if it can't be now either.
+    /// The same for what a client is about to be told: what is not written down would be forgotten without a word when
+    /// another node goes on.
+    pub(super) async fn record_what_is_promised(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+    ) -> Result<(), Refusal> {
+        match self.save_record(session).await {
+            Recorded::Written => Ok(()),
+            Recorded::NotWritten => {
+                Err(Refusal::new(ErrorCode::Unavailable, "the session can't be written down right now"))
+            }
+            Recorded::Gone => {
+                Err(Refusal::new(ErrorCode::Unavailable, "the session has ended, or goes on at another node"))
+            }
+        }
+    }
+
+    /// Writes a record that was not written yet. False if it can't be now either.
     async fn keep_at_last(self: &Arc<Self>, session: &Arc<LiveSession>) -> bool {
         let snapshot = session.peek(Session::snapshot);
         match self.ports.records.save(&snapshot).await {

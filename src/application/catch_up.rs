@@ -12,7 +12,7 @@ use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::ids::FeedKey;
 use crate::session::intake::{CaughtUp, Progress};
 use crate::session::machine::CatchUp;
-use crate::session::replay::{self, Gap, LogExtent, Replay};
+use crate::session::replay::{self, Gap, GapReason, LogExtent, Replay};
 use crate::session::subscriptions::CatchUpFrom;
 
 /// Most events read from a log at once.
@@ -40,6 +40,7 @@ impl Gateway {
         feed: &FeedKey,
     ) -> Result<Report, BusError> {
         let mut replayed = None;
+        let mut begun_anew = false;
         loop {
             let Some(asked) = session.peek(|machine| machine.catch_up(feed)) else {
                 return Ok(Report { live: true, replayed: replayed.unwrap_or(0) });
@@ -69,12 +70,19 @@ impl Gateway {
             }
             if let Some(gap) = gap.filter(|_| applied.gap_told) {
                 self.ports.telemetry.record(Occurrence::GapTold(gap.reason));
+                begun_anew |= gap.reason == GapReason::LogReset;
                 if feed.dialog().is_none() {
                     session.add_chore(Chore::Recheck);
                 }
             }
             match applied.progress {
-                Progress::Live => return Ok(Report { live: true, replayed: replayed.unwrap_or(0) }),
+                Progress::Live => {
+                    if begun_anew {
+                        // From now on the record need not say that it has no place in the log.
+                        session.add_chore(Chore::Keep);
+                    }
+                    return Ok(Report { live: true, replayed: replayed.unwrap_or(0) });
+                }
                 Progress::Full => return Ok(Report { live: false, replayed: replayed.unwrap_or(0) }),
                 Progress::More | Progress::Outdated => {}
             }

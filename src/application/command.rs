@@ -280,10 +280,7 @@ impl Gateway {
             Command::Subscribe { targets, options } => {
                 self.subscribe(session, targets, options).await.map(Reply::Subscribed)
             }
-            Command::Unsubscribe(dialogs) => {
-                self.unsubscribe(session, dialogs).await;
-                Ok(Reply::Done)
-            }
+            Command::Unsubscribe(dialogs) => self.unsubscribe(session, dialogs).await.map(|()| Reply::Done),
             Command::Send(draft) => self.send_message(session, &draft).await,
             Command::Typing { dialog_id, state } => self.typing(session, &dialog_id, state).await,
             Command::ReadUpto { dialog_id, seq } => self.read_upto(session, &dialog_id, seq).await,

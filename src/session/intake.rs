@@ -250,8 +250,9 @@ impl Session {
     }
 
     /// The feed's log is not the one that was followed so far, or lacks entries: it ends at `head`. Like
-    /// [`Session::distrust`]; a position beyond the end is forgotten before the log grows past it.
-    pub fn restart(&mut self, feed: &FeedKey, head: &LogPosition) {
+    /// [`Session::distrust`]; a position beyond the end is forgotten before the log grows past it. True if one was: the
+    /// record must forget it, too.
+    pub fn restart(&mut self, feed: &FeedKey, head: &LogPosition) -> bool {
         self.distrust(feed);
         let beyond = |position: &LogPosition| position.epoch == head.epoch && position.offset > head.offset;
         self.subscriptions.update_all(|followed, subscription| {
@@ -259,14 +260,17 @@ impl Session {
                 subscription.confirmed.rewind(feed, head);
             }
         });
-        self.subscriptions.update(feed, |subscription| {
+        let forgotten = self.subscriptions.update(feed, |subscription| {
             // A revocation may have been obeyed at sight that the log can't tell any more.
             let obeyed = feed.dialog().is_none()
                 && matches!(&subscription.flow, Flow::Behind { seen: Some(seen), .. } if beyond(seen));
-            if beyond(&subscription.position) || obeyed {
+            let forgotten = beyond(&subscription.position) || beyond(&subscription.delivered) || obeyed;
+            if forgotten {
                 subscription.lose_place();
             }
+            forgotten
         });
+        forgotten.unwrap_or(false)
     }
 
     /// The feed's next entry was skipped: nobody could read it.

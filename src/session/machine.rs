@@ -166,7 +166,7 @@ impl Session {
         );
         session.epoch = acknowledged.epoch;
         session.acknowledged = acknowledged;
-        session.delivered_as_of = (acknowledged.epoch, acknowledged.number);
+        session.delivered_as_of = snapshot.delivered_as_of;
         session.delivered_exactly = snapshot.delivered_exactly;
         session.lost_queue = true;
         session.sent_before = snapshot.sent;
@@ -199,8 +199,10 @@ impl Session {
         // Nothing waits to be acknowledged, nor was anything given up before it was: then every position is a
         // delivered one.
         let all_delivered = self.acknowledged.number == self.outbox.last() && !self.lost_queue;
+        let mut delivered_as_of = self.delivered_as_of;
         let subscriptions = self.subscriptions.iter().map(|(feed, subscription)| {
             let (delivered, seq) = if all_delivered && subscription.flow == Flow::Live {
+                delivered_as_of = (self.acknowledged.epoch, self.acknowledged.number);
                 (&subscription.position, subscription.last_message_seq)
             } else {
                 (&subscription.delivered, subscription.delivered_message_seq)
@@ -215,6 +217,7 @@ impl Session {
                 confirmed: subscription.confirmed.clone(),
             }
         });
+        let subscriptions = subscriptions.collect();
         SessionSnapshot {
             id: self.id.clone(),
             user_id: self.user_id.clone(),
@@ -223,7 +226,8 @@ impl Session {
             acknowledged: self.acknowledged,
             highest_attach: self.highest_attach,
             follow_all: self.follow_all,
-            subscriptions: subscriptions.collect(),
+            delivered_as_of,
+            subscriptions,
             delivered_exactly: self.delivered_exactly || (all_delivered && self.subscriptions.behind() == 0),
             sent: self.sent_unacknowledged(),
         }
@@ -410,13 +414,23 @@ impl Session {
     }
 
     /// The subscriptions that must read their logs now: none while nobody reads, or while what is queued already is
-    /// enough for the reader.
+    /// enough for the reader. The user's own comes first, since it tells where the user belongs; then the one that is
+    /// furthest behind: a busy dialog keeps no other waiting.
     #[must_use]
     pub fn due_catch_ups(&self) -> Vec<CatchUp> {
         if !self.wants_catch_up() {
             return Vec::new();
         }
-        self.subscriptions.iter().filter_map(|(feed, subscription)| catch_up_of(feed, subscription)).collect()
+        let behind = self.subscriptions.iter().filter_map(|(feed, subscription)| match subscription.flow {
+            Flow::Behind { settled, .. } => Some((settled, catch_up_of(feed, subscription)?)),
+            Flow::Live => None,
+        });
+        let mut due: Vec<_> = behind.collect();
+        due.sort_unstable_by(|(a_settled, a), (b_settled, b)| {
+            let own_first = |catch_up: &CatchUp| catch_up.feed.dialog().is_some();
+            (own_first(a), a_settled, &a.feed).cmp(&(own_first(b), b_settled, &b.feed))
+        });
+        due.into_iter().map(|(_, catch_up)| catch_up).collect()
     }
 
     /// Whether [`Self::due_catch_ups`] has any.

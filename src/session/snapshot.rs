@@ -58,6 +58,9 @@ pub struct SessionSnapshot {
     pub first_epoch: u32,
     /// The newest acknowledged cursor; its epoch is the session's current generation.
     pub acknowledged: Cursor,
+    /// Generation and number that the delivered positions belong to: a cursor below lacks some of it. Of an older
+    /// generation than [`Self::acknowledged`] if nothing has been acknowledged since the session was rebuilt.
+    pub delivered_as_of: (u32, u64),
     /// The highest `attach` the session has seen.
     pub highest_attach: Option<u64>,
     /// `Some` when the session follows every dialog of its user.

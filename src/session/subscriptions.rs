@@ -7,7 +7,7 @@ use hashbrown::hash_map::Entry;
 
 use super::snapshot::SubscribeOptions;
 use crate::domain::event::{Event, LogPosition};
-use crate::domain::ids::FeedKey;
+use crate::domain::ids::{DialogId, FeedKey};
 use crate::domain::time::UnixMillis;
 
 /// How far the clocks of the bus's shards are apart at the most.
@@ -155,6 +155,20 @@ impl Subscriptions {
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&FeedKey, &Subscription)> {
         self.by_feed.iter()
+    }
+
+    /// The followed feeds, in an order that does not depend on hashes.
+    #[must_use]
+    pub fn feeds(&self) -> Vec<FeedKey> {
+        let mut feeds: Vec<FeedKey> = self.by_feed.keys().cloned().collect();
+        feeds.sort_unstable();
+        feeds
+    }
+
+    /// The followed dialogs, in an order that does not depend on hashes.
+    #[must_use]
+    pub fn dialogs(&self) -> Vec<DialogId> {
+        self.feeds().iter().filter_map(FeedKey::dialog).cloned().collect()
     }
 
     /// How many are behind.

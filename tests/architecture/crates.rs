@@ -6,7 +6,7 @@ pub(crate) const CRATES: [(&str, &str); 17] = [
     ("session", "bytes hashbrown thiserror"),
     (
         "application",
-        "async_trait bytes fastrand futures_util getrandom hashbrown parking_lot quick_cache \
+        "async_trait bytes fastrand futures_util getrandom hashbrown hashlink parking_lot quick_cache \
          thiserror tokio tokio_util tracing",
     ),
     (

@@ -42,6 +42,7 @@ fn snapshot(name: &str, epoch: u32, number: u64) -> SessionSnapshot {
         device_id: Some(DeviceId::parse("phone").unwrap()),
         first_epoch: 1,
         acknowledged: Cursor { epoch, number, watermark: UnixMillis(3) },
+        delivered_as_of: (1, 0),
         highest_attach: Some(u64::MAX),
         follow_all: Some(SubscribeOptions { presence: true, typing: false }),
         subscriptions: vec![

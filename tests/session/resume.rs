@@ -197,3 +197,55 @@ fn a_reader_is_not_handed_what_its_client_acknowledges_elsewhere() {
     assert_eq!(offsets(&read(&mut session, second.reader)), [4]);
     assert!(!session.is_readable(second.reader));
 }
+
+#[test]
+fn a_cursor_from_before_a_rebuild_that_nobody_heard_of_has_all_that_it_had() {
+    let config = config(100, 10_000);
+    let mut here = session(&config, &["d"]);
+    let reader = attach(&mut here, None).reader;
+    let record = here.snapshot();
+    push_all(&mut here, &messages(&feed("d"), 1..=3));
+    let cursor = read(&mut here, reader)[2].0;
+    // Rebuilt at another node from the record as it is; the client never gets the answer.
+    let mut lost = Session::from_snapshot(config.clone(), record, Tick(0));
+    attach(&mut lost, None);
+    let mut last = Session::from_snapshot(config, lost.snapshot(), Tick(0));
+    attach(&mut last, Some(cursor));
+    let asked = last.catch_up(&feed("d")).unwrap();
+    assert_eq!(
+        asked.position.epoch,
+        at(0).epoch,
+        "the client has not gone back: its place in the log is known"
+    );
+}
+
+#[test]
+fn whoever_forgets_its_place_in_a_log_says_that_its_record_must_forget_it_too() {
+    let mut session = session(&config(100, 10_000), &["d", "other"]);
+    let reader = attach(&mut session, None).reader;
+    push_all(&mut session, &messages(&feed("d"), 1..=3));
+    read(&mut session, reader);
+    assert!(session.restart(&feed("d"), &at(1)));
+    assert!(!session.restart(&feed("other"), &at(0)), "nothing of it is lost");
+}
+
+#[test]
+fn what_is_furthest_behind_is_read_first_and_the_users_own_before_all() {
+    let mut session = session(&config(100, 10_000), &["busy", "quiet"]);
+    let reader = attach(&mut session, None).reader;
+    push_all(&mut session, &[message_at(&feed("busy"), 1, BEGAN.0 + 60_000)]);
+    push_all(&mut session, &[message_at(&feed("busy"), 2, BEGAN.0 + 90_000)]);
+    read(&mut session, reader);
+    session.distrust(&feed("busy"));
+    session.distrust(&feed("quiet"));
+    session.distrust(&own());
+    let due: Vec<_> = session.due_catch_ups().into_iter().map(|due| due.feed).collect();
+    assert_eq!(due, [own(), feed("busy"), feed("quiet")]);
+    // Step by step "busy" comes nearer; now it is the other's turn.
+    let asked = session.catch_up(&feed("busy")).unwrap();
+    let mut some = piece(asked, 2, vec![message_at(&feed("busy"), 3, BEGAN.0 + 120_000)], 3);
+    some.complete = false;
+    apply(&mut session, some);
+    let due: Vec<_> = session.due_catch_ups().into_iter().map(|due| due.feed).collect();
+    assert_eq!(due, [own(), feed("quiet"), feed("busy")]);
+}

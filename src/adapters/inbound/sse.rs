@@ -92,9 +92,13 @@ async fn open(edge: &Arc<Edge>, mut query: AttachQuery, asked: &Asked) -> Result
     Ok(event_stream(Body::new(EventStream::new(edge, reading, &caller.identity))))
 }
 
-/// `S~CURSOR`, as this server has written it.
 fn last_event_id(headers: &HeaderMap) -> Option<(String, Option<String>)> {
-    let id = headers.get("last-event-id")?.to_str().ok()?;
+    parse_event_id(headers.get("last-event-id")?.to_str().ok()?)
+}
+
+/// Session and cursor of an event's id: `S~CURSOR`, as this server has written it. Neither is looked into.
+#[must_use]
+pub fn parse_event_id(id: &str) -> Option<(String, Option<String>)> {
     match id.split_once('~') {
         Some((session, cursor)) => Some((session.to_owned(), Some(cursor.to_owned()))),
         None if id.is_empty() => None,

@@ -19,6 +19,7 @@ use crate::application::pressure::Stage;
 use crate::application::sessions::live::LiveSession;
 use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::ids::FeedKey;
+use crate::domain::time::UnixMillis;
 
 /// Most payloads that wait between the link and a feed; more are dropped, and read from the log.
 pub const INBOX_PAYLOADS_MAX: usize = 1024;
@@ -55,6 +56,8 @@ struct State {
     repairing: bool,
     /// The last offset that was pushed; `None` until the head has been read.
     position: Option<LogPosition>,
+    /// When the entry at the position was appended; 1970 if there is none.
+    position_at: UnixMillis,
     recent: Recent,
 }
 
@@ -117,8 +120,11 @@ impl Feed {
             .get_or_try_init(|| async {
                 let subscription =
                     self.context.bus.subscribe(&self.key, Arc::new(Inlet(Arc::downgrade(self)))).await?;
-                let slice = self.context.bus.read(&self.key, ReadFrom::Newest, 0).await?;
-                self.state.lock().position = Some(slice.head);
+                let slice = self.context.bus.read(&self.key, ReadFrom::Newest, 1).await?;
+                let mut state = self.state.lock();
+                state.position_at = slice.entries.last().map_or(UnixMillis(0), |entry| entry.at);
+                state.position = Some(slice.head);
+                drop(state);
                 Ok(subscription)
             })
             .await?;
@@ -130,6 +136,12 @@ impl Feed {
     #[must_use]
     pub fn position(&self) -> Option<LogPosition> {
         self.state.lock().position.clone()
+    }
+
+    /// Whether anything was appended at or after this bus time, as far as the feed has come.
+    #[must_use]
+    pub fn moved_since(&self, at: UnixMillis) -> bool {
+        self.state.lock().position_at >= at
     }
 
     /// Adds a follower.
@@ -316,6 +328,7 @@ impl Feed {
         {
             let mut state = self.state.lock();
             state.position = Some(LogPosition { epoch: entry.epoch.clone(), offset: entry.offset });
+            state.position_at = entry.at;
             state.recent.push(event.clone());
         }
         match event {
@@ -390,9 +403,11 @@ impl Feed {
         {
             let mut state = self.state.lock();
             state.position = Some(head.clone());
+            // Whatever the log says now, it has just changed.
+            state.position_at = self.context.bus.time();
             state.recent.clear();
         }
-        self.each_session(|session| session.with(|machine| machine.restart(&self.key, &head)).1).await;
+        self.each_session(|session| session.restart(&self.key, &head)).await;
     }
 
     async fn distrust_all(&self) {

@@ -1,12 +1,12 @@
 //! The feeds of a node: made on the first interest, kept a moment after the last.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hashbrown::{DefaultHashBuilder, HashMap};
+use hashlink::LinkedHashMap;
 use parking_lot::Mutex;
-use std::hash::BuildHasher;
 
 use super::context::FeedContext;
 use super::one::Feed;
@@ -43,8 +43,9 @@ impl Membership {
 
 /// All feeds of a node.
 pub struct FeedRegistry {
-    shards: Vec<Mutex<HashMap<FeedKey, Arc<Feed>>>>,
-    hasher: DefaultHashBuilder,
+    /// In the order in which they were made: what is done to all of them is done in the same order in every run.
+    shards: Vec<Mutex<LinkedHashMap<FeedKey, Arc<Feed>>>>,
+    hasher: BuildHasherDefault<DefaultHasher>,
     lingering: Mutex<VecDeque<(Tick, FeedKey)>>,
     context: Arc<FeedContext>,
     clock: Arc<dyn Clock>,
@@ -55,8 +56,8 @@ impl FeedRegistry {
     #[must_use]
     pub fn new(context: Arc<FeedContext>, clock: Arc<dyn Clock>) -> Self {
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect(),
-            hasher: DefaultHashBuilder::default(),
+            shards: (0..SHARDS).map(|_| Mutex::new(LinkedHashMap::new())).collect(),
+            hasher: BuildHasherDefault::default(),
             lingering: Mutex::new(VecDeque::new()),
             context,
             clock,
@@ -188,7 +189,7 @@ impl FeedRegistry {
         }
     }
 
-    fn shard(&self, key: &FeedKey) -> &Mutex<HashMap<FeedKey, Arc<Feed>>> {
+    fn shard(&self, key: &FeedKey) -> &Mutex<LinkedHashMap<FeedKey, Arc<Feed>>> {
         let hash = self.hasher.hash_one(key);
         &self.shards[(hash as usize) % SHARDS]
     }

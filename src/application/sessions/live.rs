@@ -11,7 +11,7 @@ use super::lanes::Lanes;
 use super::told::Told;
 use crate::application::allowance::Allowance;
 use crate::application::feed::registry::Membership;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, LogPosition};
 use crate::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use crate::domain::time::{Tick, UnixMillis};
 use crate::session::intake::Intake;
@@ -29,7 +29,7 @@ pub enum Chore {
     Follow(DialogId, UnixMillis),
     /// Membership events were missed: ask the Store about every dialog.
     Recheck,
-    /// The record could not be written: write it.
+    /// The record is not as it should be: write it.
     Keep,
 }
 
@@ -177,6 +177,16 @@ impl LiveSession {
         Ok(attached)
     }
 
+    /// The feed's log is not the one that was followed so far: see [`Session::restart`]. Says whether the session needs
+    /// care now.
+    pub fn restart(&self, feed: &FeedKey, head: &LogPosition) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.machine.restart(feed, head) {
+            inner.add_chore(Chore::Keep);
+        }
+        inner.needs_care()
+    }
+
     /// Takes an event from a feed.
     pub fn deliver(&self, event: &Arc<Event>, settled: UnixMillis) -> Delivery {
         let mut delivery = Delivery::default();
@@ -225,6 +235,12 @@ impl LiveSession {
     #[must_use]
     pub fn needs_care(&self) -> bool {
         self.inner.lock().needs_care()
+    }
+
+    /// Whether there are chores.
+    #[must_use]
+    pub fn has_chores(&self) -> bool {
+        !self.inner.lock().chores.is_empty()
     }
 
     /// Takes the chores.

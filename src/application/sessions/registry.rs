@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use hashbrown::{DefaultHashBuilder, HashMap};
@@ -18,10 +19,17 @@ const SHARDS: usize = 64;
 
 /// All sessions of a node.
 pub struct SessionRegistry {
-    by_id: Vec<Mutex<HashMap<SessionId, Arc<LiveSession>>>>,
+    by_id: Vec<Mutex<HashMap<SessionId, Held>>>,
     by_user: Vec<Mutex<HashMap<UserId, Vec<Arc<LiveSession>>>>>,
     due: Mutex<BinaryHeap<Reverse<Due>>>,
     hasher: DefaultHashBuilder,
+    begun: AtomicU64,
+}
+
+struct Held {
+    session: Arc<LiveSession>,
+    /// How many sessions began here before it.
+    rank: u64,
 }
 
 struct Due {
@@ -93,6 +101,7 @@ impl Default for SessionRegistry {
             by_user: (0..SHARDS).map(|_| Mutex::default()).collect(),
             due: Mutex::default(),
             hasher: DefaultHashBuilder::default(),
+            begun: AtomicU64::new(0),
         }
     }
 }
@@ -103,9 +112,10 @@ impl SessionRegistry {
         {
             let mut shard = self.id_shard(session.id()).lock();
             if let Some(known) = shard.get(session.id()) {
-                return Some(known.clone());
+                return Some(known.session.clone());
             }
-            shard.insert(session.id().clone(), session.clone());
+            let rank = self.begun.fetch_add(1, Ordering::Relaxed);
+            shard.insert(session.id().clone(), Held { session: session.clone(), rank });
         }
         self.user_shard(session.user_id())
             .lock()
@@ -118,7 +128,7 @@ impl SessionRegistry {
     /// A session by its id.
     #[must_use]
     pub fn find(&self, id: &SessionId) -> Option<Arc<LiveSession>> {
-        self.id_shard(id).lock().get(id).cloned()
+        self.id_shard(id).lock().get(id).map(|held| held.session.clone())
     }
 
     /// The sessions of a user.
@@ -127,17 +137,22 @@ impl SessionRegistry {
         self.user_shard(user).lock().get(user).cloned().unwrap_or_default()
     }
 
-    /// All sessions, a shard at a time.
+    /// All sessions, in the order in which they began here.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<LiveSession>> {
-        self.by_id.iter().flat_map(|shard| shard.lock().values().cloned().collect::<Vec<_>>()).collect()
+        let held = |shard: &Mutex<HashMap<SessionId, Held>>| {
+            shard.lock().values().map(|held| (held.rank, held.session.clone())).collect::<Vec<_>>()
+        };
+        let mut all: Vec<_> = self.by_id.iter().flat_map(held).collect();
+        all.sort_unstable_by_key(|(rank, _)| *rank);
+        all.into_iter().map(|(_, session)| session).collect()
     }
 
     /// Removes this very session: another one under the same id stays. Returns whether it was there.
     pub fn remove(&self, session: &Arc<LiveSession>) -> bool {
         {
             let mut shard = self.id_shard(session.id()).lock();
-            if !shard.get(session.id()).is_some_and(|held| Arc::ptr_eq(held, session)) {
+            if !shard.get(session.id()).is_some_and(|held| Arc::ptr_eq(&held.session, session)) {
                 return false;
             }
             shard.remove(session.id());
@@ -157,8 +172,8 @@ impl SessionRegistry {
     pub fn census(&self) -> Census {
         let mut census = Census::default();
         for shard in &self.by_id {
-            for session in shard.lock().values() {
-                session.peek(|machine| census.count(machine));
+            for held in shard.lock().values() {
+                held.session.peek(|machine| census.count(machine));
             }
         }
         census
@@ -190,7 +205,7 @@ impl SessionRegistry {
         sessions
     }
 
-    fn id_shard(&self, id: &SessionId) -> &Mutex<HashMap<SessionId, Arc<LiveSession>>> {
+    fn id_shard(&self, id: &SessionId) -> &Mutex<HashMap<SessionId, Held>> {
         &self.by_id[self.hasher.hash_one(id) as usize % SHARDS]
     }
 

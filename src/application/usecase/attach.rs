@@ -10,14 +10,17 @@ use tracing::Instrument;
 
 use super::presence::bus_refusal;
 use super::subscribe::Start;
+use crate::application::care::Recorded;
 use crate::application::command::{Subscribed, Targets};
 use crate::application::farewell::going_away;
 use crate::application::gateway::Gateway;
 use crate::application::ports::auth::{AuthError, Identity};
+use crate::application::ports::bus::BusError;
 use crate::application::ports::roster::Entered;
 use crate::application::ports::telemetry::labels::Limit;
 use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::pressure::Stage;
+use crate::application::sessions::lanes::Lane;
 use crate::application::sessions::live::LiveSession;
 use crate::application::sessions::told::Told;
 use crate::domain::error::{ErrorCode, Refusal};
@@ -309,9 +312,12 @@ impl Gateway {
     ) -> Result<(Attached, Option<Subscribed>), Refusal> {
         self.follow_own_feed(session).await?;
         let subscribed = match input.dialogs.clone() {
-            Some(targets) => Some(
-                self.subscribe(session, targets, SubscribeOptions { presence: false, typing: true }).await?,
-            ),
+            Some(targets) => {
+                let mut turn = session.lanes.enter(Lane::Session);
+                turn.wait().await;
+                let options = SubscribeOptions { presence: false, typing: true };
+                Some(self.subscribe(session, targets, options).await?)
+            }
             None => {
                 self.save_record(session).await;
                 None
@@ -325,7 +331,8 @@ impl Gateway {
     async fn follow_own_feed(self: &Arc<Self>, session: &Arc<LiveSession>) -> Result<(), Refusal> {
         let own = FeedKey::User(session.user_id().clone());
         let options = SubscribeOptions { presence: false, typing: false };
-        let start = Start { since: None, last_message_seq: 0, asked: self.about_to_ask(session) };
+        let start =
+            Start { since: None, last_message_seq: 0, asked: self.about_to_ask(session), stood: None };
         match self.follow(session, &own, options, start).await {
             Ok(_) => Ok(()),
             Err(_) => Err(Refusal::new(ErrorCode::Unavailable, "the event bus does not answer")),
@@ -340,9 +347,15 @@ impl Gateway {
     ) -> Result<Found, Refusal> {
         self.require_good_conduct(&session)?;
         let cursor = parse_cursor(input)?;
-        if cursor.is_some_and(|cursor| cursor.epoch > session.peek(Session::epoch))
-            && self.went_on_elsewhere(&session).await?
-        {
+        let went_on = match cursor {
+            Some(cursor) if cursor.epoch > session.peek(Session::epoch) => {
+                self.went_on_elsewhere(&session).await?
+            }
+            Some(_) => false,
+            // Nothing tells of which generation the client knows. If nobody can say, this one is as good as any.
+            None => self.went_on_elsewhere(&session).await.unwrap_or(false),
+        };
+        if went_on {
             return Ok(Found::JustEnded);
         }
         let request = request(input, cursor, identity);
@@ -352,7 +365,7 @@ impl Gateway {
                 let reading = self.reading(session.clone(), input.transport, attached, attached.resume, None);
                 if attached.resume == Resume::Rebuilt {
                     // The new generation must be known wherever its cursors may be presented.
-                    self.save_record(&session).await;
+                    self.record_what_is_promised(&session).await?;
                 }
                 if !was_here {
                     self.say_here(&session).await;
@@ -420,9 +433,16 @@ impl Gateway {
             self.bury(&session).await;
             return Err(refusal);
         }
-        if !self.save_record(&session).await {
+        match self.save_record(&session).await {
+            Recorded::Written => {}
             // It was attached at another node meanwhile, or deleted.
-            return Ok(Found::JustEnded);
+            Recorded::Gone => return Ok(Found::JustEnded),
+            Recorded::NotWritten => {
+                // Nobody must get a cursor of a generation that nobody else knows of.
+                session.with(|machine| machine.end(Dismissal::Expired));
+                self.bury(&session).await;
+                return Err(bus_refusal(BusError::Unavailable));
+            }
         }
         self.say_moved_here(&session).await;
         self.say_here(&session).await;
@@ -457,8 +477,7 @@ impl Gateway {
 
     async fn rejoin(self: &Arc<Self>, session: &Arc<LiveSession>) -> Result<(), Refusal> {
         let own = FeedKey::User(session.user_id().clone());
-        let feeds: Vec<FeedKey> =
-            session.peek(|machine| machine.subscriptions().iter().map(|(feed, _)| feed.clone()).collect());
+        let feeds = session.peek(|machine| machine.subscriptions().feeds());
         if !feeds.contains(&own) {
             self.follow_own_feed(session).await?;
         }

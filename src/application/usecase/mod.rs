@@ -1,6 +1,7 @@
 //! One file per thing a client can do.
 
 pub mod attach;
+mod confirm;
 pub mod history;
 pub mod kick;
 pub mod presence;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use futures_util::stream;
 
+use super::confirm::Sure;
 use super::presence::bus_refusal;
 use crate::application::catch_up::PIECE_EVENTS_MAX;
 use crate::application::command::{
@@ -48,15 +49,17 @@ pub(super) struct Start {
     pub(super) last_message_seq: u64,
     /// How the world stood before the membership was asked for.
     pub(super) asked: Asked,
+    /// Where the feed stood before that; where it stands now if it has not moved since.
+    pub(super) stood: Option<LogPosition>,
 }
 
 /// How the world stood before the Store was asked about memberships: a removal from before that is history.
 #[derive(Clone)]
 pub(super) struct Asked {
     /// The user's own feed; `None` if the answer is an old one.
-    own: Option<LogPosition>,
+    pub(super) own: Option<LogPosition>,
     /// The bus's time.
-    at: UnixMillis,
+    pub(super) at: UnixMillis,
 }
 
 /// Where the log stood, and how much of it was read again.
@@ -72,7 +75,7 @@ impl Gateway {
         targets: Targets,
         options: SubscribeOptions,
     ) -> Result<Subscribed, Refusal> {
-        let subscribed = match targets {
+        let mut subscribed = match targets {
             Targets::All => {
                 session.with(|machine| machine.set_follow_all(Some(options)));
                 self.follow_every_dialog(session, options).await?
@@ -83,7 +86,17 @@ impl Gateway {
                 subscribed
             }
         };
-        self.save_record(session).await;
+        self.record_what_is_promised(session).await?;
+        // A removal may have ended it before it is told.
+        let (dialogs, ended) = subscribed.dialogs.into_iter().partition(|followed| {
+            let feed = FeedKey::Dialog(followed.dialog_id.clone());
+            session.peek(|machine| machine.subscriptions().find(&feed).is_some())
+        });
+        subscribed.dialogs = dialogs;
+        subscribed.failed.extend(ended.into_iter().map(|ended: Followed| Failed {
+            dialog_id: ended.dialog_id.as_str().to_owned(),
+            code: ErrorCode::NotMember,
+        }));
         Ok(subscribed)
     }
 
@@ -91,12 +104,10 @@ impl Gateway {
         self: &Arc<Self>,
         session: &Arc<LiveSession>,
         dialogs: Option<Vec<DialogId>>,
-    ) {
+    ) -> Result<(), Refusal> {
         let dialogs = dialogs.unwrap_or_else(|| {
             session.with(|machine| machine.set_follow_all(None));
-            session.peek(|machine| {
-                machine.subscriptions().iter().filter_map(|(feed, _)| feed.dialog().cloned()).collect()
-            })
+            session.peek(|machine| machine.subscriptions().dialogs())
         });
         for dialog in &dialogs {
             let (left, _) = session.with(|machine| machine.unsubscribe(dialog));
@@ -104,7 +115,7 @@ impl Gateway {
                 self.leave_dialog(session, dialog, left).await;
             }
         }
-        self.save_record(session).await;
+        self.record_what_is_promised(session).await
     }
 
     async fn follow_named(
@@ -122,19 +133,34 @@ impl Gateway {
         {
             return Err(store_refusal(*error));
         }
-        let follows = targets.into_iter().zip(answers).map(|(target, answer)| async {
+        let told: Vec<_> = targets
+            .into_iter()
+            .zip(answers)
+            .map(|(target, answer)| (target, answer.map_err(|error| store_refusal(error).code)))
+            .collect();
+        Ok(self.follow_told(session, told, options, asked_then).await)
+    }
+
+    /// Follows what the Store says the user belongs to. The answers were asked for at `asked`.
+    async fn follow_told(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+        told: Vec<(DialogTarget, Result<Checked, ErrorCode>)>,
+        options: SubscribeOptions,
+        asked: Asked,
+    ) -> Subscribed {
+        let sure = self.make_sure(session, told, &asked).await;
+        let follows = sure.into_iter().map(|Sure { target, answer, asked, stood }| async {
             let dialog_id = target.dialog_id.clone();
             let followed = match answer {
-                Ok(checked) => {
-                    self.follow_dialog(session, target, &checked, options, asked_then.clone()).await
-                }
-                Err(error) => Err(store_refusal(error).code),
+                Ok(checked) => self.follow_dialog(session, target, &checked, options, asked, stood).await,
+                Err(code) => Err(code),
             };
             followed.map_err(|code| Failed { dialog_id: dialog_id.as_str().to_owned(), code })
         });
         let subscribed = gather(stream::iter(follows).buffered(JOINS_AT_ONCE_MAX).collect().await);
-        self.recheck_if_moved(session, &asked_then);
-        Ok(subscribed)
+        self.recheck_if_moved(session, &asked);
+        subscribed
     }
 
     /// Follows all dialogs that the Store lists.
@@ -154,6 +180,10 @@ impl Gateway {
                 .list_dialogs(&call, LIST_PAGE_DIALOGS, page_token.as_deref())
                 .await
                 .map_err(store_refusal)?;
+            // Whoever has joined since is in the list, too, and is not followed from now on, but from the joining.
+            if !self.hear_of_moves(session).await {
+                return Err(bus_refusal(BusError::Unavailable));
+            }
             let listed = page.dialogs.into_iter().map(|summary| {
                 let checked = Checked {
                     membership: Membership {
@@ -169,16 +199,11 @@ impl Gateway {
                     },
                     stale: false,
                 };
-                let asked_then = asked_then.clone();
-                async move {
-                    let dialog_id = checked.membership.dialog_id.clone();
-                    let target = DialogTarget { dialog_id: dialog_id.clone(), since: None };
-                    let followed = self.follow_dialog(session, target, &checked, options, asked_then).await;
-                    followed.map_err(|code| Failed { dialog_id: dialog_id.as_str().to_owned(), code })
-                }
+                let dialog_id = checked.membership.dialog_id.clone();
+                (DialogTarget { dialog_id, since: None }, Ok(checked))
             });
-            let page_subscribed: Subscribed =
-                gather(stream::iter(listed).buffered(JOINS_AT_ONCE_MAX).collect().await);
+            let listed = listed.collect();
+            let page_subscribed = self.follow_told(session, listed, options, asked_then.clone()).await;
             subscribed.dialogs.extend(page_subscribed.dialogs);
             subscribed.failed.extend(page_subscribed.failed);
             page_token = page.next_page_token;
@@ -186,7 +211,6 @@ impl Gateway {
                 break;
             }
         }
-        self.recheck_if_moved(session, &asked_then);
         Ok(subscribed)
     }
 
@@ -202,6 +226,9 @@ impl Gateway {
         let Ok(position) = self.position_of_joining(session.user_id(), dialog, at).await else {
             return false;
         };
+        if session.peek(|machine| follows_since(machine, dialog, &position)) {
+            return true;
+        }
         let target =
             DialogTarget { dialog_id: dialog.clone(), since: Some(Since { position, message_seq: None }) };
         match self.follow_named(session, vec![target], options).await {
@@ -239,6 +266,7 @@ impl Gateway {
         checked: &Checked,
         options: SubscribeOptions,
         mut asked: Asked,
+        stood: Option<LogPosition>,
     ) -> Result<Followed, ErrorCode> {
         let membership = &checked.membership;
         if !membership.readable() {
@@ -257,9 +285,9 @@ impl Gateway {
             Some(Since { position, message_seq }) => {
                 // The client tells what it has: what was queued for it before does not count.
                 session.with(|machine| machine.unsubscribe(&dialog));
-                Start { since: Some(position), last_message_seq: message_seq.unwrap_or(0), asked }
+                Start { since: Some(position), last_message_seq: message_seq.unwrap_or(0), asked, stood }
             }
-            None => Start { since: None, last_message_seq: membership.last_message_seq, asked },
+            None => Start { since: None, last_message_seq: membership.last_message_seq, asked, stood },
         };
         let feed = FeedKey::Dialog(dialog.clone());
         let was_seen = session
@@ -308,6 +336,8 @@ impl Gateway {
         let feed = self.feeds.open(key).await.map_err(NotFollowed::Bus)?;
         let is_new = session.peek(|machine| machine.subscriptions().find(key).is_none());
         let head = feed.position().ok_or(NotFollowed::Bus(BusError::Unavailable))?;
+        // What came since the membership was asked for is told, or ends it.
+        let head = start.stood.unwrap_or(head);
         let position = start.since.unwrap_or_else(|| head.clone());
         let confirmed = Confirmed { feed: head.clone(), own: start.asked.own, at: start.asked.at };
         session
@@ -378,8 +408,16 @@ impl Gateway {
     }
 }
 
+/// Whether a dialog is followed from this position on, or an earlier one.
+fn follows_since(machine: &Session, dialog: &DialogId, position: &LogPosition) -> bool {
+    machine.subscriptions().find(&FeedKey::Dialog(dialog.clone())).is_some_and(|subscription| {
+        let began = &subscription.confirmed.feed;
+        began.epoch == position.epoch && began.offset <= position.offset
+    })
+}
+
 /// Where the feed of the session's user stands on this node.
-fn own_position(session: &Arc<LiveSession>) -> Option<LogPosition> {
+pub(super) fn own_position(session: &Arc<LiveSession>) -> Option<LogPosition> {
     let own = FeedKey::User(session.user_id().clone());
     session.membership(&own).and_then(|membership| membership.feed.position())
 }

@@ -233,7 +233,9 @@ fn read_head(json: &Bytes) -> Result<(Head<'_>, &[u8]), Undecodable> {
         return Err(Undecodable::TooLarge);
     }
     let json = json.trim_ascii();
-    match serde_json::from_slice::<Head<'_>>(json) {
+    // All of it, also what is only passed on: text that is not UTF-8 would cost every receiver its WebSocket.
+    let Ok(text) = std::str::from_utf8(json) else { return Err(Undecodable::NotJson) };
+    match serde_json::from_str::<Head<'_>>(text) {
         Ok(head) if head.cursor.is_some() || head.offset.is_some() => Err(Undecodable::WrongShape),
         // A struct also reads from an array.
         Ok(head) if json.first() == Some(&b'{') => Ok((head, json)),

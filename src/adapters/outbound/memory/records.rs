@@ -171,6 +171,7 @@ mod tests {
             device_id: None,
             first_epoch: 1,
             acknowledged: Cursor { epoch: 1, number: 2, watermark: UnixMillis(3) },
+            delivered_as_of: (1, 2),
             highest_attach: None,
             sent: Vec::new(),
             delivered_exactly: true,

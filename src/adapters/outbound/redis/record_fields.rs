@@ -18,6 +18,7 @@ const USER: &str = "user";
 const DEVICE: &str = "device";
 const FIRST_EPOCH: &str = "first_epoch";
 const ACKNOWLEDGED: &str = "acknowledged";
+const DELIVERED_AS_OF: &str = "delivered_as_of";
 const ATTACH: &str = "attach";
 const FOLLOW_ALL: &str = "follow_all";
 const SUBSCRIPTIONS: &str = "subscriptions";
@@ -138,6 +139,7 @@ pub(super) fn written(snapshot: &SessionSnapshot) -> Result<Vec<(&'static str, S
         (ACKNOWLEDGED, snapshot.acknowledged.to_string()),
         (SUBSCRIPTIONS, serde_json::to_string(&subscriptions)?),
         (DELIVERED_EXACTLY, snapshot.delivered_exactly.to_string()),
+        (DELIVERED_AS_OF, serde_json::to_string(&snapshot.delivered_as_of)?),
         (SENT, serde_json::to_string(&sent)?),
     ];
     if let Some(device) = &snapshot.device_id {
@@ -166,6 +168,7 @@ pub(super) fn read<S: BuildHasher>(
         device_id: field(DEVICE).map(DeviceId::parse).transpose().ok()?,
         first_epoch: field(FIRST_EPOCH)?.parse().ok()?,
         acknowledged: acknowledged(field(ACKNOWLEDGED)?, field("epoch")?)?,
+        delivered_as_of: serde_json::from_str(field(DELIVERED_AS_OF)?).ok()?,
         highest_attach: field(ATTACH).map(str::parse).transpose().ok()?,
         follow_all: field(FOLLOW_ALL).map(options).transpose().ok()?,
         subscriptions: subscriptions.into_iter().map(subscription).collect::<Option<_>>()?,
@@ -296,6 +299,7 @@ mod tests {
             device_id: Some(DeviceId::parse("phone").unwrap()),
             first_epoch: 1,
             acknowledged: Cursor { epoch: 2, number: 3, watermark: UnixMillis(4) },
+            delivered_as_of: (1, 22),
             highest_attach: Some(5),
             follow_all: Some(SubscribeOptions { presence: true, typing: false }),
             subscriptions: vec![followed, never_in_step],
@@ -334,7 +338,16 @@ mod tests {
     #[test]
     fn a_record_that_lacks_what_a_rebuild_must_know_is_not_read() {
         let snapshot = full();
-        for name in [USER, FIRST_EPOCH, ACKNOWLEDGED, "epoch", SUBSCRIPTIONS, DELIVERED_EXACTLY, SENT] {
+        for name in [
+            USER,
+            FIRST_EPOCH,
+            ACKNOWLEDGED,
+            "epoch",
+            SUBSCRIPTIONS,
+            DELIVERED_EXACTLY,
+            DELIVERED_AS_OF,
+            SENT,
+        ] {
             let mut fields = record(&snapshot);
             fields.remove(name).unwrap();
             assert_eq!(read(&snapshot.id, &fields), None, "{name}");

@@ -1,0 +1,88 @@
+//! Whether what the Store said of memberships still holds when the dialogs' feeds are open.
+//!
+//! The Store is asked first: nobody opens feeds of dialogs that are not theirs. By the time a feed is open, the user may
+//! have been removed, and the removal may lie before the place from where the feed is followed: nothing would ever tell.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use super::presence::bus_refusal;
+use super::subscribe::{Asked, own_position};
+use crate::application::command::{DialogTarget, store_refusal};
+use crate::application::gateway::Gateway;
+use crate::application::memberships::Checked;
+use crate::application::sessions::live::LiveSession;
+use crate::domain::error::ErrorCode;
+use crate::domain::event::LogPosition;
+use crate::domain::ids::{DialogId, FeedKey};
+use crate::session::subscriptions::CLOCKS_APART_MAX;
+
+/// Feeds that are opened at the same time.
+const OPENS_AT_ONCE_MAX: usize = 32;
+
+/// A dialog, and an answer of the Store that holds as of where its feed stood.
+pub(super) struct Sure {
+    pub(super) target: DialogTarget,
+    pub(super) answer: Result<Checked, ErrorCode>,
+    /// When it was asked for.
+    pub(super) asked: Asked,
+    /// Where the feed stood before that; `None` if nothing has happened since.
+    pub(super) stood: Option<LogPosition>,
+}
+
+impl Gateway {
+    /// Asks the Store once more about dialogs in which something has happened since it was asked.
+    pub(super) async fn make_sure(
+        self: &Arc<Self>,
+        session: &Arc<LiveSession>,
+        told: Vec<(DialogTarget, Result<Checked, ErrorCode>)>,
+        asked: &Asked,
+    ) -> Vec<Sure> {
+        let opened = told.into_iter().map(|(target, answer)| async {
+            let (answer, stood) = match answer {
+                Ok(checked) if checked.membership.readable() && !checked.stale => {
+                    match self.moved_since(session, &target.dialog_id, asked).await {
+                        Ok(stood) => (Ok(checked), stood),
+                        Err(code) => (Err(code), None),
+                    }
+                }
+                answer => (answer, None),
+            };
+            Sure { target, answer, asked: asked.clone(), stood }
+        });
+        let mut sure: Vec<Sure> = stream::iter(opened).buffered(OPENS_AT_ONCE_MAX).collect().await;
+        let doubtful: Vec<DialogId> = sure
+            .iter()
+            .filter(|sure| sure.stood.is_some())
+            .map(|sure| sure.target.dialog_id.clone())
+            .collect();
+        if doubtful.is_empty() {
+            return sure;
+        }
+        let asked = self.about_to_ask(session);
+        let call = Self::call_for(session.user_id(), Some(session));
+        let answers = self.memberships.ask(&call, &doubtful).await;
+        let doubted = sure.iter_mut().filter(|sure| sure.stood.is_some());
+        for (doubted, answer) in doubted.zip(answers) {
+            doubted.answer = answer.map_err(|error| store_refusal(error).code);
+            doubted.asked = asked.clone();
+        }
+        sure
+    }
+
+    /// Where a dialog's feed stands, if it or the user's own has moved since the Store was asked.
+    async fn moved_since(
+        &self,
+        session: &Arc<LiveSession>,
+        dialog: &DialogId,
+        asked: &Asked,
+    ) -> Result<Option<LogPosition>, ErrorCode> {
+        let feed = self.feeds.open(&FeedKey::Dialog(dialog.clone())).await;
+        let feed = feed.map_err(|error| bus_refusal(error).code)?;
+        let stands = feed.position();
+        let moved = feed.moved_since(asked.at.minus(CLOCKS_APART_MAX)) || own_position(session) != asked.own;
+        Ok(stands.filter(|_| moved))
+    }
+}
