@@ -1,52 +1,220 @@
-//! A seeded, deterministic simulation of the session core in virtual time: users with a session each, nodes that die,
-//! a bus that loses, trims, forgets and rewinds, clients that lose what they were sent. After every step an oracle
-//! looks whether anything was lost, repeated or leaked.
+//! Seeded, deterministic simulations in virtual time: of the session core alone ([`core`]), and of whole nodes as they
+//! ship ([`nodes`]). After every step an oracle looks whether anything was lost, repeated or leaked.
 //!
-//! A failure names its seed: `EDGEWAY_SIM_SEED=<seed> cargo test --test simulation` runs it alone and prints its steps.
+//! A failure names its seed. `EDGEWAY_SIM_SEED=<seed> cargo test --test simulation` runs it alone and prints its steps; a
+//! failing run of nodes is printed shortened, to the steps that it takes. `EDGEWAY_SIM_SEEDS=<n>` runs more of them.
 
 #[cfg(test)]
-mod bus;
+mod core;
 #[cfg(test)]
-mod client;
-#[cfg(test)]
-mod node;
+mod nodes;
 #[cfg(test)]
 mod rng;
+
+/// Panics of this thread so far: tasks swallow theirs.
 #[cfg(test)]
-mod world;
+fn panics_here() -> u64 {
+    use std::cell::Cell;
+    use std::sync::Once;
+
+    thread_local!(static PANICS: Cell<u64> = const { Cell::new(0) });
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICS.with(|panics| panics.set(panics.get() + 1));
+            before(info);
+        }));
+    });
+    PANICS.with(Cell::get)
+}
 
 #[cfg(test)]
-use world::World;
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
-const SEEDS: u64 = 3000;
-const FAILURES_SHOWN: usize = 5;
-const SEED_VARIABLE: &str = "EDGEWAY_SIM_SEED";
+    use parking_lot::Mutex;
 
-/// Names the seed if the run panics.
-struct Named(u64);
+    use crate::core::world::World;
+    use crate::nodes::minimise::minimise;
+    use crate::nodes::mutant;
+    use crate::nodes::plan::Plan;
+    use crate::nodes::world::run;
 
-impl Drop for Named {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("simulation panicked: {SEED_VARIABLE}={}", self.0);
+    const CORE_SEEDS: u64 = 3000;
+    const NODE_SEEDS: u64 = 1000;
+    const FAILURES_SHOWN: usize = 5;
+    const SEED_VARIABLE: &str = "EDGEWAY_SIM_SEED";
+    const SEEDS_VARIABLE: &str = "EDGEWAY_SIM_SEEDS";
+    const SECONDS_VARIABLE: &str = "EDGEWAY_SOAK_SECONDS";
+    const FIRST_VARIABLE: &str = "EDGEWAY_SOAK_FIRST";
+    const THREADS: u64 = 2;
+    /// What the runs must have come to.
+    const SEEN: [&str; 11] = [
+        "attached new",
+        "attached resumed",
+        "attached rebuilt",
+        "repaired hole",
+        "repaired new_epoch",
+        "repaired interrupted",
+        "repaired audit",
+        "gap trimmed",
+        "gap log_reset",
+        "spilled",
+        "skipped",
+    ];
+
+    fn number_in(variable: &str) -> Option<u64> {
+        std::env::var(variable).ok().map(|text| text.parse().expect(variable))
+    }
+
+    /// Names the seed if the run panics.
+    struct Named(u64);
+
+    impl Drop for Named {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("simulation panicked: {SEED_VARIABLE}={}", self.0);
+            }
         }
     }
-}
 
-fn run(seed: u64, told: bool) -> Result<(), String> {
-    let _named = Named(seed);
-    World::new(seed, told).run()
-}
-
-#[test]
-fn whatever_fails_nothing_is_lost_repeated_or_leaked() {
-    if let Ok(seed) = std::env::var(SEED_VARIABLE) {
-        run(seed.parse().unwrap(), true).unwrap();
-        return;
+    fn run_core(seed: u64, told: bool) -> Result<(), String> {
+        let _named = Named(seed);
+        World::new(seed, told).run()
     }
-    let failed: Vec<String> = (0..SEEDS)
-        .filter_map(|seed| run(seed, false).err().map(|why| format!("{SEED_VARIABLE}={seed}: {why}")))
-        .take(FAILURES_SHOWN)
-        .collect();
-    assert!(failed.is_empty(), "{}", failed.join("\n"));
+
+    #[test]
+    fn whatever_fails_the_core_loses_repeats_and_leaks_nothing() {
+        if let Some(seed) = number_in(SEED_VARIABLE) {
+            run_core(seed, true).unwrap();
+            return;
+        }
+        let failed: Vec<String> = (0..CORE_SEEDS)
+            .filter_map(|seed| {
+                run_core(seed, false).err().map(|why| format!("{SEED_VARIABLE}={seed}: {why}"))
+            })
+            .take(FAILURES_SHOWN)
+            .collect();
+        assert!(failed.is_empty(), "{}", failed.join("\n"));
+    }
+
+    /// The whole story of a run that fails, as short as it gets.
+    fn story(plan: &Plan) -> String {
+        let shortest = minimise(plan, None);
+        let outcome = run(&shortest, None, true);
+        let steps: Vec<String> = shortest.steps.iter().map(ToString::to_string).collect();
+        format!(
+            "{SEED_VARIABLE}={}\n{}\n{} of {} steps:\n{}\n{}",
+            plan.seed,
+            outcome.trace.join("\n"),
+            steps.len(),
+            plan.steps.len(),
+            steps.join("\n"),
+            outcome.wrong.unwrap_or_default()
+        )
+    }
+
+    #[test]
+    fn whatever_fails_several_nodes_lose_repeat_and_leak_nothing() {
+        if let Some(seed) = number_in(SEED_VARIABLE) {
+            let plan = Plan::of(seed);
+            assert!(run(&plan, None, false).wrong.is_none(), "{}", story(&plan));
+            return;
+        }
+        let seeds = number_in(SEEDS_VARIABLE).unwrap_or(NODE_SEEDS);
+        let next = AtomicU64::new(0);
+        let counts = Mutex::new(BTreeMap::<String, u64>::new());
+        let work = || {
+            let mut failed = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds || failed.len() >= FAILURES_SHOWN {
+                    return failed;
+                }
+                let outcome = run(&Plan::of(seed), None, false);
+                for (what, times) in outcome.counts {
+                    *counts.lock().entry(what).or_default() += times;
+                }
+                failed.extend(outcome.wrong.map(|why| (seed, why)));
+            }
+        };
+        let mut failed: Vec<(u64, String)> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        failed.sort();
+        if let Some((first, _)) = failed.first() {
+            let all: Vec<String> = failed.iter().map(|(seed, why)| format!("{seed}: {why}")).collect();
+            panic!("{}\n\nof these:\n{}", story(&Plan::of(*first)), all.join("\n"));
+        }
+        // Runs that get nowhere show nothing.
+        let counts = counts.into_inner();
+        for what in SEEN {
+            assert!(counts.contains_key(what), "no run came to {what}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_seed_is_the_same_run() {
+        for seed in 0..20 {
+            let plan = Plan::of(seed);
+            let (first, second) = (run(&plan, None, true), run(&plan, None, true));
+            let differs = first.trace.iter().zip(&second.trace).position(|(one, other)| one != other);
+            let shown = differs.map(|at| (&first.trace[at.saturating_sub(3)..=at], &second.trace[at]));
+            assert_eq!(first.digest, second.digest, "seed {seed}: {shown:#?}");
+        }
+    }
+
+    /// Resident memory in KiB, and open files, of this process.
+    fn held() -> (u64, usize) {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        (kib, std::fs::read_dir("/proc/self/fd").unwrap().count())
+    }
+
+    /// `make soak` gives it an hour: always new seeds, and nothing may pile up from run to run.
+    #[test]
+    fn run_after_run_gives_back_what_it_held() {
+        const WARM_UP_RUNS: u64 = 40;
+        const GROWTH_MAX_KIB: u64 = 96 * 1024;
+        const FILES_MAX: usize = 16;
+        let seconds = number_in(SECONDS_VARIABLE).unwrap_or(10);
+        let first = number_in(FIRST_VARIABLE).unwrap_or(1_000_000);
+        let until = tokio::time::Instant::now() + Duration::from_secs(seconds);
+        let mut before = held();
+        for run_number in 0.. {
+            if run_number == WARM_UP_RUNS {
+                before = held();
+            }
+            let plan = Plan::of(first + run_number);
+            if run(&plan, None, false).wrong.is_some() {
+                panic!("{}", story(&plan));
+            }
+            if run_number > WARM_UP_RUNS && tokio::time::Instant::now() > until {
+                println!("{run_number} runs");
+                break;
+            }
+        }
+        let after = held();
+        assert!(after.0 < before.0 + GROWTH_MAX_KIB, "from {} to {} KiB", before.0, after.0);
+        // Other tests of this process hold a few, too.
+        assert!(after.1 < before.1 + FILES_MAX, "from {} to {} open files", before.1, after.1);
+    }
+
+    #[test]
+    fn every_mutant_is_caught() {
+        const TRIES: u64 = 400;
+        for mutant in mutant::ALL {
+            let caught = (0..TRIES)
+                .find_map(|seed| run(&Plan::of(seed), Some(mutant), false).wrong.map(|why| (seed, why)));
+            match caught {
+                Some((seed, why)) => println!("{mutant:?} is caught with seed {seed}: {why}"),
+                None => panic!("{mutant:?} is not caught by any of {TRIES} seeds"),
+            }
+        }
+    }
 }

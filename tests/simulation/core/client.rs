@@ -7,7 +7,7 @@ use edgeway::domain::ids::{FeedKey, UserId};
 use edgeway::session::cursor::Cursor;
 use edgeway::session::reader::Resume;
 
-use crate::bus::Log;
+use super::bus::Log;
 
 /// What a client knows of one feed.
 #[derive(Clone)]

@@ -18,9 +18,9 @@ use edgeway::session::reader::{
 use edgeway::session::snapshot::{SessionSnapshot, SubscribeOptions};
 use edgeway::session::subscriptions::Confirmed;
 
-use crate::bus::Log;
-use crate::client::{Client, id_of};
-use crate::node::{Logs, Node, read_piece};
+use super::bus::Log;
+use super::client::{Client, id_of};
+use super::node::{Logs, Node, read_piece};
 use crate::rng::Rng;
 
 const STEPS: u64 = 220;

@@ -13,8 +13,8 @@ use edgeway::session::reader::ReaderId;
 use edgeway::session::replay::{self, LogExtent};
 use edgeway::session::subscriptions::CatchUpFrom;
 
-use crate::bus::{Entry, Log};
-use crate::client::id_of;
+use super::bus::{Entry, Log};
+use super::client::id_of;
 use crate::rng::Rng;
 
 pub(crate) type Logs = BTreeMap<FeedKey, Log>;
