@@ -1,7 +1,7 @@
 # The commands of this project. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint bench bench-feeds docs tools web
+.PHONY: help run test fmt lint bench bench-feeds docs fuzz soak supply-chain tools web
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,21 @@ bench: ## Measures the core; docs/performance.md says how to read it
 
 bench-feeds: ## Measures 10,000 feeds on a redis-server of its own
 	cargo bench --locked --bench feeds
+
+soak: ## Simulates whole nodes with ever new seeds, SECONDS long (3600)
+	EDGEWAY_SOAK_SECONDS=$(or $(SECONDS),3600) EDGEWAY_SOAK_FIRST=$$(date +%s) \
+		cargo test --locked --test simulation run_after_run -- --nocapture
+
+fuzz: ## Fuzzes each target SECONDS long (300); needs a nightly compiler and cargo-fuzz
+	@for target in $$(cd fuzz/fuzz_targets && ls *.rs | sed 's/\.rs$$//'); do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS),300) || exit 1; \
+	done
+
+supply-chain: ## Licences, advisories, unused crates, a bill of materials; installs its tools
+	cargo install --locked cargo-deny cargo-machete cargo-cyclonedx
+	cargo deny --locked check
+	cargo machete
+	cargo cyclonedx --format json
 
 docs: ## Builds the reference, target/doc/edgeway/index.html
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
