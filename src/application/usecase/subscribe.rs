@@ -86,7 +86,12 @@ impl Gateway {
                 subscribed
             }
         };
-        self.record_what_is_promised(session).await?;
+        if subscribed.dialogs.is_empty() && session.peek(|machine| machine.follow_all().is_none()) {
+            // Nothing is promised: why not is told for each dialog.
+            self.save_record(session).await;
+        } else {
+            self.record_what_is_promised(session).await?;
+        }
         // A removal may have ended it before it is told.
         let (dialogs, ended) = subscribed.dialogs.into_iter().partition(|followed| {
             let feed = FeedKey::Dialog(followed.dialog_id.clone());
