@@ -27,7 +27,7 @@ pub(crate) struct FeedView {
     repeats_may_come: bool,
     /// The newest message; `None` when some may be missing.
     pub(crate) seq: Option<u64>,
-    /// Where it is going to be told anew from, once asked for.
+    /// It has asked to be told anew, and not heard of it: then it has what it said it has, whatever it is told meanwhile.
     asked: bool,
     /// The log lost its tail while nobody knew what this client had.
     pub(crate) untrusted: bool,
@@ -327,9 +327,12 @@ fn take_logged(view: &mut FeedView, event: &Event, user: &UserId, truth: &Truth)
     }
     let after = view.position();
     for missing in after + 1..offset {
-        if !view.untrusted && !truth.never_comes(feed, &logged.epoch, missing, user) {
+        if !view.untrusted && !view.asked && !truth.never_comes(feed, &logged.epoch, missing, user) {
             return Err(format!("{feed}: lost {missing}: {offset} after {after}"));
         }
+    }
+    if view.asked && offset > after + 1 {
+        view.whole_after = offset - 1;
     }
     if view.last.is_none() {
         view.whole_after = view.whole_after.min(offset - 1);
