@@ -52,7 +52,7 @@ describe("a chat", () => {
       await bob.page.evaluate(() => window.edgeway.chat.open("lobby"));
       await ann.say("Milk?");
       await bob.page.locator(".dialog.unread", { hasText: dialog }).locator(".count", { hasText: "1" }).waitFor();
-      await bob.page.locator(".dialog.unread", { hasText: "ann: Milk?" }).waitFor();
+      await bob.page.locator(".dialog.unread", { hasText: dialog }).filter({ hasText: "ann: Milk?" }).waitFor();
       await bob.page.locator(".dialog", { hasText: dialog }).click();
       await bob.sees("Milk?");
       await bob.page.locator(".dialog.unread", { hasText: dialog }).waitFor({ state: "detached" });
