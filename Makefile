@@ -25,8 +25,8 @@ fmt: ## Formats the sources
 lint: ## What the compiler and clippy have to say
 	cargo clippy --all-targets --locked -- -D warnings
 
-bench: ## Measures the core; docs/performance.md says how to read it
-	cargo bench --locked --bench core
+bench: ## Measures the gateway beside a floor; docs/performance.md says how to read it
+	cargo bench --locked --bench edgeway-bench -- --json target/edgeway-bench.json
 
 bench-feeds: ## Measures 10,000 feeds on a redis-server of its own
 	cargo bench --locked --bench feeds

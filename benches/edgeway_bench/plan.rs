@@ -1,0 +1,89 @@
+//! What a simulated client does.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+/// How a session travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Carriage {
+    Ws,
+    /// With permessage-deflate.
+    WsDeflate,
+    Sse,
+    Poll,
+}
+
+impl Carriage {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ws => "ws",
+            Self::WsDeflate => "ws+deflate",
+            Self::Sse => "sse",
+            Self::Poll => "poll",
+        }
+    }
+}
+
+/// One client.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) carriage: Carriage,
+    pub(crate) server: SocketAddr,
+    /// Names the client, and picks the loopback address that it comes from.
+    pub(crate) number: usize,
+    pub(crate) token: Option<Arc<str>>,
+    /// Which dialog it follows: `d` and this number.
+    pub(crate) dialog: Option<usize>,
+    /// The session to go on with, and its cursor.
+    pub(crate) resume: Option<(String, String)>,
+    /// The path without its query; the protocol's own if there is none.
+    pub(crate) path: Option<String>,
+}
+
+/// So many connections come from one loopback address: ephemeral ports are not endless.
+const CONNECTIONS_PER_ADDRESS: usize = 500;
+
+impl Plan {
+    pub(crate) fn source(&self) -> Ipv4Addr {
+        let block = self.number / CONNECTIONS_PER_ADDRESS;
+        Ipv4Addr::new(127, 0, (block / 250) as u8, (block % 250 + 2) as u8)
+    }
+
+    /// The request that opens the connection; of a poll, the first one.
+    pub(crate) fn request(&self) -> String {
+        let mut query = Vec::new();
+        match &self.resume {
+            Some((session, cursor)) => query.push(format!("session={session}&cursor={cursor}")),
+            None => query.extend(self.dialog.map(|dialog| format!("dialogs=d{dialog}"))),
+        }
+        if self.carriage == Carriage::Poll {
+            query.push("wait_ms=55000".to_owned());
+        }
+        let own = match self.carriage {
+            Carriage::Ws | Carriage::WsDeflate => "/v1/ws",
+            Carriage::Sse => "/v1/sse",
+            Carriage::Poll => "/v1/poll",
+        };
+        let path = self.path.as_deref().unwrap_or(own);
+        let mut text = format!("GET {path}?{} HTTP/1.1\r\nHost: {}\r\n", query.join("&"), self.server);
+        if let Some(token) = &self.token {
+            text.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
+        match self.carriage {
+            Carriage::Ws | Carriage::WsDeflate => text.push_str(
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+            ),
+            Carriage::Sse => text.push_str("Accept: text/event-stream\r\n"),
+            Carriage::Poll => {}
+        }
+        if self.carriage == Carriage::WsDeflate {
+            text.push_str(
+                "Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover; \
+                 server_no_context_takeover\r\n",
+            );
+        }
+        text.push_str("\r\n");
+        text
+    }
+}

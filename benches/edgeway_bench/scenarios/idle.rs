@@ -1,0 +1,84 @@
+//! Connections that do nothing: their memory, and what their heartbeats cost.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::setting::Setting;
+use crate::child::Server;
+use crate::plan::Carriage;
+use crate::report::Row;
+use crate::swarm::{Crowd, Swarm};
+
+/// Connections that come and go before anything is counted: what is made once should not count.
+const WARM_UP: usize = 200;
+const SETTLE: Duration = Duration::from_secs(2);
+/// Long enough to see each WebSocket pinged once, each stream's heartbeat twice.
+const WATCH: Duration = Duration::from_secs(26);
+const CLIENTS: usize = 10_000;
+
+pub(crate) async fn run(setting: &mut Setting) -> anyhow::Result<()> {
+    let count = setting.clients(CLIENTS);
+    let floor = grow(setting, &setting.floor().await?, Carriage::Ws, count).await?.0;
+    for (carriage, goal_kib) in [(Carriage::Ws, 3.0), (Carriage::Sse, 4.0), (Carriage::Poll, 4.0)] {
+        let server = setting.gateway().await?;
+        let (kib, _swarm) = grow(setting, &server, carriage, count).await?;
+        let what = format!("{} of {count}, memory each", carriage.name());
+        setting.report.add(Row::absolute("idle", what, "KiB", kib, Some(goal_kib)).beside(floor));
+        if carriage == Carriage::Ws {
+            let before = server.cpu()?;
+            sleep(WATCH).await;
+            let share = (server.cpu()? - before).as_secs_f64() / WATCH.as_secs_f64();
+            let what = format!("ws of {count}, heartbeats, share of a core");
+            setting.report.add(Row::absolute("idle", what, "%", share * 100.0, Some(1.0)));
+        }
+    }
+    dialogs(setting, count / 5).await
+}
+
+/// The same session with 20 dialogs, each shared by 20: what a subscription costs beside it.
+async fn dialogs(setting: &mut Setting, count: usize) -> anyhow::Result<()> {
+    const EACH: usize = 20;
+    let server = setting.gateway().await?;
+    warm(setting, &server, Carriage::Ws).await?;
+    let before = server.pss()?;
+    let mut plans = Crowd::of(&server, &setting.tokens, 0, count).plans(|_| Carriage::Ws, |_| None)?;
+    for (index, plan) in plans.iter_mut().enumerate() {
+        let first = index / EACH * EACH;
+        let list: Vec<String> = (first..first + EACH).map(|dialog| format!("d{dialog}")).collect();
+        plan.path = Some(format!("/v1/ws?dialogs={}&device_id=x", list.join(",")));
+    }
+    let mut swarm = Swarm::empty();
+    swarm.add(plans, false, false).await?;
+    sleep(SETTLE).await;
+    let kib = (server.pss()? - before) as f64 / count as f64 / 1024.0;
+    setting.report.add(Row::absolute(
+        "idle",
+        format!("ws of {count}, 20 dialogs each, memory"),
+        "KiB",
+        kib,
+        None,
+    ));
+    Ok(())
+}
+
+async fn warm(setting: &Setting, server: &Server, carriage: Carriage) -> anyhow::Result<()> {
+    let crowd = Crowd::of(server, &setting.tokens, 100_000, WARM_UP);
+    crowd.connect(|_| carriage, |_| None).await?.hang_up().await;
+    Ok(())
+}
+
+/// KiB that each of so many connections adds.
+async fn grow(
+    setting: &Setting,
+    server: &Server,
+    carriage: Carriage,
+    count: usize,
+) -> anyhow::Result<(f64, Swarm)> {
+    warm(setting, server, carriage).await?;
+    let before = server.pss()?;
+    let swarm = Crowd::of(server, &setting.tokens, 0, count).connect(|_| carriage, |_| None).await?;
+    sleep(SETTLE).await;
+    let grown = server.pss()?.saturating_sub(before);
+    Ok((grown as f64 / count as f64 / 1024.0, swarm))
+}
