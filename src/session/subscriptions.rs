@@ -129,7 +129,8 @@ impl Subscription {
 /// The followed feeds of a session, bounded by whoever inserts.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    by_feed: HashMap<FeedKey, Subscription>,
+    /// Boxed: a table has room for as many again, and most sessions follow few.
+    by_feed: HashMap<FeedKey, Box<Subscription>>,
     behind: usize,
 }
 
@@ -149,12 +150,12 @@ impl Subscriptions {
     /// A followed feed.
     #[must_use]
     pub fn find(&self, feed: &FeedKey) -> Option<&Subscription> {
-        self.by_feed.get(feed)
+        self.by_feed.get(feed).map(Box::as_ref)
     }
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&FeedKey, &Subscription)> {
-        self.by_feed.iter()
+        self.by_feed.iter().map(|(feed, subscription)| (feed, &**subscription))
     }
 
     /// The followed feeds, in an order that does not depend on hashes.
@@ -181,7 +182,7 @@ impl Subscriptions {
     pub fn insert(&mut self, feed: FeedKey, subscription: Subscription) {
         if let Entry::Vacant(vacant) = self.by_feed.entry(feed) {
             self.behind += usize::from(subscription.flow != Flow::Live);
-            vacant.insert(subscription);
+            vacant.insert(Box::new(subscription));
         }
     }
 
@@ -189,7 +190,7 @@ impl Subscriptions {
     pub fn remove(&mut self, feed: &FeedKey) -> Option<Subscription> {
         let removed = self.by_feed.remove(feed)?;
         self.behind -= usize::from(removed.flow != Flow::Live);
-        Some(removed)
+        Some(*removed)
     }
 
     /// Changes one.

@@ -11,8 +11,8 @@ pub(crate) const CRATES: [(&str, &str); 17] = [
     ),
     (
         "adapters::inbound",
-        "axum axum_extra base64 bytes fastrand futures_util http http_body http_body_util hyper \
-         hyper_util ipnet parking_lot pin_project_lite rustls serde serde_json sha1 socket2 thiserror tokio \
+        "axum axum_extra base64 bytes fastrand flate2 futures_util http http_body http_body_util hyper \
+         hyper_util ipnet parking_lot pin_project_lite quick_cache rustls serde serde_json sha1 socket2 thiserror tokio \
          tokio_rustls tokio_util tower tower_http tracing \
          url",
     ),

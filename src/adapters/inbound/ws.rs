@@ -1,6 +1,9 @@
 //! WebSocket: one task per connection reads, writes, and carries commands out side by side.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -8,8 +11,9 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::header::HeaderMap;
+use hyper::upgrade::OnUpgrade;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::http::asked::request_context;
 use super::http::attach_query::AttachQuery;
@@ -36,7 +40,6 @@ use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::trace::RequestContext;
 use crate::application::usecase::attach::{Reading, unverified};
 use crate::domain::error::{ErrorCode, Refusal};
-use crate::domain::time::Tick;
 use crate::session::reader::{Dismissal, DrainBudget, Drained, Outgoing, Transport};
 
 /// The subprotocol of RFC 6455 §1.9 that this server speaks.
@@ -83,10 +86,25 @@ pub async fn open_websocket(
     let (head, ()) = accepted.response.into_parts();
     let tasks = edge.tasks.clone();
     tasks.spawn(async move {
-        let Ok(upgraded) = accepted.upgrade.await else { return };
-        let socket: Socket = WebSocket::from_upgraded(upgraded, edge.config.ws_frame_bytes);
         let query = query.map_err(|_| Refusal::new(ErrorCode::BadRequest, "the query can't be read"));
-        serve(edge, socket, Asking { query: admitted.and(query), headers, client }).await;
+        let asking = Asking { query: admitted.and(query), headers, client };
+        // Boxed, as are all that a connection does once: its task should be as small as it is while it waits.
+        let begun = Box::pin(begin(edge, accepted.upgrade, accepted.deflates, asking)).await;
+        let parting = match begun {
+            Some(Ok((mut connection, request))) => {
+                let serving = poll_fn(|cx| connection.poll(cx));
+                let farewell = match request {
+                    Some(request) => Box::pin(request.scope(serving)).await,
+                    None => serving.await,
+                };
+                farewell.map(|farewell| (connection.into_socket(), farewell))
+            }
+            Some(Err(parting)) => Some(parting),
+            None => None,
+        };
+        if let Some((socket, farewell)) = parting {
+            Box::pin(part(socket, farewell)).await;
+        }
         drop(slot);
     });
     Ok(Response::from_parts(head, axum::body::Body::empty()))
@@ -99,29 +117,32 @@ struct Asking {
     client: Option<ClientIp>,
 }
 
-async fn serve(edge: Arc<Edge>, mut socket: Socket, asking: Asking) {
+/// From the upgrade to an attached connection. `None`: there is nobody any more.
+async fn begin(
+    edge: Arc<Edge>,
+    upgrade: OnUpgrade,
+    deflates: bool,
+    asking: Asking,
+) -> Option<Result<(Box<Connection>, Option<RequestContext>), (Socket, Farewell)>> {
     // All that is said here belongs to the trace of the request that opened it; each command has an id of its own.
     let request = request_context(&asking.headers).and_then(|request| request.trace);
     let request = request.map(|trace| RequestContext { trace: Some(trace), request_id: None });
-    let admitted = admit(&edge, &mut socket, &asking).await;
-    // It is not needed any more; a connection may live for days.
-    drop(asking);
-    let farewell = match admitted {
-        Ok((identity, reading)) => {
-            let connection = Connection::new(edge, socket, identity, reading);
-            match request {
-                Some(request) => Box::pin(request.scope(connection.run())).await,
-                None => Box::pin(connection.run()).await,
-            }
-        }
-        Err(farewell) => Some((socket, farewell)),
-    };
-    if let Some((mut socket, farewell)) = farewell {
-        if let Some(last_words) = farewell.last_words {
-            socket.feed_text(&[], last_words.into());
-        }
-        socket.close(farewell.code, farewell.reason, CLOSE_TIMEOUT).await;
+    let mut socket: Socket = WebSocket::from_upgraded(upgrade.await.ok()?, edge.config.ws_frame_bytes);
+    if deflates {
+        socket.deflate();
     }
+    let admitted = admit(&edge, &mut socket, &asking).await;
+    Some(match admitted {
+        Ok((identity, reading)) => Ok((Box::new(Connection::new(edge, socket, identity, reading)), request)),
+        Err(farewell) => Err((socket, farewell)),
+    })
+}
+
+async fn part(mut socket: Socket, farewell: Farewell) {
+    if let Some(last_words) = farewell.last_words {
+        socket.feed_text(&[], last_words.into());
+    }
+    socket.close(farewell.code, farewell.reason, CLOSE_TIMEOUT).await;
 }
 
 /// How a connection ends: a last frame, a code, and its reason in words.
@@ -230,21 +251,17 @@ async fn wait_for_hello(edge: &Edge, socket: &mut Socket) -> Result<Hello, Farew
     }
 }
 
-/// Drives the socket; where there is enough to do already, it only writes.
-async fn read_or_write(socket: &mut Socket, reads: bool, now: Tick) -> Option<Result<Event, SocketError>> {
-    if reads {
-        return socket.event(now).await;
-    }
-    if socket.pending_bytes() == 0 {
-        std::future::pending::<()>().await;
-    }
-    Some(socket.flush().await.map(|()| Event::Flushed).map_err(Into::into))
-}
-
 /// A command's answer on its way back.
 struct Answered {
     reference: Option<String>,
     result: Result<Reply, Refusal>,
+}
+
+/// A `bye` waits until what was said before it has been answered; after it nothing is read.
+enum Bye {
+    Unsaid,
+    Waiting(Option<String>),
+    UnderWay,
 }
 
 /// An attached WebSocket.
@@ -253,15 +270,16 @@ struct Connection {
     socket: Socket,
     identity: Arc<Identity>,
     reading: Reading,
-    in_flight: FuturesUnordered<BoxFuture<'static, Answered>>,
-    /// A `bye` waits until what was said before it has been answered.
-    bye: Option<Option<String>>,
+    /// Commands that are under way; an idle connection has no room for them.
+    in_flight: Option<Box<FuturesUnordered<BoxFuture<'static, Answered>>>>,
+    bye: Bye,
     /// It is sent away, by this time at the latest: once what was said before has been answered.
     dismissed: Option<(Dismissal, Instant)>,
     heard: Instant,
     next_ping: Instant,
     /// Since when something has been waiting to be written.
     stalled: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
 }
 
 impl Connection {
@@ -269,77 +287,110 @@ impl Connection {
         let now = Instant::now();
         // The first ping comes at any time within the interval: connections that came together are pinged apart.
         let next_ping = now + edge.config.ws_ping.mul_f64(fastrand::f64().max(0.1));
-        Self {
+        let mut connection = Self {
             edge,
             socket,
             identity: Arc::new(identity),
             reading,
-            in_flight: FuturesUnordered::new(),
-            bye: None,
+            in_flight: None,
+            bye: Bye::Unsaid,
             dismissed: None,
             heard: now,
             next_ping,
             stalled: None,
-        }
+            timer: Box::pin(sleep_until(next_ping)),
+        };
+        connection.feed_welcome();
+        connection
+    }
+
+    fn into_socket(self: Box<Self>) -> Socket {
+        self.socket
     }
 
     /// Serves the connection to its end. `None`: there is nobody left to say anything to.
-    async fn run(mut self) -> Option<(Socket, Farewell)> {
-        self.feed_welcome();
-        let mut timer = Box::pin(sleep_until(self.deadline()));
-        let mut outgoing = Vec::new();
+    ///
+    /// Written out, since a `select!` in an async function keeps several times the room of what is waited for.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Farewell>> {
         loop {
-            if self.bye.is_some() && self.in_flight.is_empty() {
-                self.say_bye().await;
-            }
+            self.begin_bye();
             if let Some((dismissal, until)) = self.dismissed
-                && (self.in_flight.is_empty() || Instant::now() >= until)
+                && (self.in_flight.is_none() || Instant::now() >= until)
             {
-                return Some((self.socket, dismissal.into()));
-            }
-            let deadline = self.deadline();
-            if timer.deadline() != deadline {
-                timer.as_mut().reset(deadline);
+                return Poll::Ready(Some(dismissal.into()));
             }
             // A client that takes nothing is not asked for more.
-            let busy = self.in_flight.len() >= COMMANDS_IN_FLIGHT_MAX || !self.socket.has_room();
-            let reads = !busy && self.bye.is_none() && self.dismissed.is_none();
-            let now = self.edge.gateway.clock().tick();
-            tokio::select! {
-                biased;
-                drained = self.reading.drain(BUDGET, &mut outgoing),
-                    if self.dismissed.is_none() && self.socket.has_room() =>
-                {
-                    self.feed(&mut outgoing);
-                    if let Drained::Dismissed(dismissal) = drained {
-                        self.dismissed = Some((dismissal, Instant::now() + self.patience_at_the_end(dismissal)));
+            let has_room = self.socket.has_room();
+            if self.dismissed.is_none()
+                && has_room
+                && let Poll::Ready(drained) = self.poll_outgoing(cx)
+            {
+                match drained {
+                    Drained::Dismissed(dismissal) => {
+                        self.dismissed =
+                            Some((dismissal, Instant::now() + self.patience_at_the_end(dismissal)));
+                        continue;
                     }
-                }
-                event = read_or_write(&mut self.socket, reads, now) => {
-                    match event {
-                        Some(Ok(Event::Received(incoming))) => self.receive(incoming),
-                        Some(Ok(Event::Flushed)) => {}
-                        Some(Err(SocketError::Violation(violation))) => {
-                            let farewell = Farewell::silent(violation.close_code, violation.reason);
-                            return Some((self.socket, farewell));
-                        }
-                        Some(Err(SocketError::Io(_))) => return None,
-                        None => return Some((self.socket, Farewell::silent(CLOSE_NORMAL, ""))),
-                    }
-                }
-                Some(answered) = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    // What the command has brought about comes before its answer.
-                    self.feed_what_is_there(&mut outgoing);
-                    self.feed_answer(answered);
-                }
-                () = timer.as_mut() => {
-                    if let Some(farewell) = self.look_at_the_clock() {
-                        return Some((self.socket, farewell));
-                    }
+                    Drained::More => continue,
+                    Drained::Empty => {}
                 }
             }
+            match self.poll_socket(cx, has_room) {
+                Poll::Ready(Some(Ok(Event::Received(incoming)))) => {
+                    self.receive(incoming);
+                    continue;
+                }
+                Poll::Ready(Some(Ok(Event::Flushed))) if !has_room => continue,
+                Poll::Ready(Some(Ok(Event::Flushed))) | Poll::Pending => {}
+                Poll::Ready(Some(Err(SocketError::Violation(violation)))) => {
+                    return Poll::Ready(Some(Farewell::silent(violation.close_code, violation.reason)));
+                }
+                Poll::Ready(Some(Err(SocketError::Io(_)))) => return Poll::Ready(None),
+                Poll::Ready(None) => return Poll::Ready(Some(Farewell::silent(CLOSE_NORMAL, ""))),
+            }
+            if let Some(answered) = self.poll_in_flight(cx) {
+                // What the command has brought about comes before its answer.
+                while let Poll::Ready(Drained::More) = self.poll_outgoing(cx) {}
+                self.feed_answer(answered);
+                continue;
+            }
             self.watch_writing();
+            let deadline = self.deadline();
+            if self.timer.deadline() != deadline {
+                self.timer.as_mut().reset(deadline);
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            if let Some(farewell) = self.look_at_the_clock() {
+                return Poll::Ready(Some(farewell));
+            }
         }
+    }
+
+    /// Drives the socket; where there is enough to do already, it only writes.
+    fn poll_socket(
+        &mut self,
+        cx: &mut Context<'_>,
+        has_room: bool,
+    ) -> Poll<Option<Result<Event, SocketError>>> {
+        let busy = !has_room
+            || self.in_flight.as_ref().is_some_and(|commands| commands.len() >= COMMANDS_IN_FLIGHT_MAX);
+        if !busy && matches!(self.bye, Bye::Unsaid) && self.dismissed.is_none() {
+            let now = self.edge.gateway.clock().tick();
+            return self.socket.poll_event(cx, now);
+        }
+        if self.socket.pending_bytes() == 0 {
+            return Poll::Pending;
+        }
+        self.socket.poll_flush(cx).map(|flushed| Some(flushed.map(|()| Event::Flushed).map_err(Into::into)))
+    }
+
+    fn poll_in_flight(&mut self, cx: &mut Context<'_>) -> Option<Answered> {
+        let commands = self.in_flight.as_mut()?;
+        let Poll::Ready(answered) = commands.poll_next_unpin(cx) else { return None };
+        if commands.is_empty() {
+            self.in_flight = None;
+        }
+        answered
     }
 
     fn feed_welcome(&mut self) {
@@ -358,33 +409,26 @@ impl Connection {
         self.socket.feed_text(&[], json.into());
     }
 
-    fn feed(&mut self, outgoing: &mut Vec<Outgoing>) {
+    /// Takes what the session has and queues it. After `Empty` the task is woken when there is more.
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Drained> {
+        let mut outgoing = Vec::new();
+        let drained = ready!(self.reading.poll_drain(cx, BUDGET, &mut outgoing));
         let mut prefix = Vec::with_capacity(PREFIX_MAX_BYTES);
-        for item in outgoing.drain(..) {
+        for item in outgoing {
             prefix.clear();
             match item {
                 Outgoing::Event { cursor, event } => {
                     write_prefix(Some(&cursor), &mut prefix);
-                    self.socket.feed_text(&prefix, event.body.clone());
+                    self.socket.feed_shared(&prefix, &event.body, &self.edge.deflate);
                 }
                 Outgoing::Ephemeral(event) => {
                     write_prefix(None, &mut prefix);
-                    self.socket.feed_text(&prefix, event.body.clone());
+                    self.socket.feed_shared(&prefix, &event.body, &self.edge.deflate);
                 }
                 Outgoing::TokenExpiring(at) => self.socket.feed_text(&[], token_expiring_json(at).into()),
             }
         }
-        // An idle connection holds nothing.
-        *outgoing = Vec::new();
-    }
-
-    fn feed_what_is_there(&mut self, outgoing: &mut Vec<Outgoing>) {
-        while let Some(drained) = self.reading.drain(BUDGET, outgoing).now_or_never() {
-            self.feed(outgoing);
-            if drained != Drained::More {
-                return;
-            }
-        }
+        Poll::Ready(drained)
     }
 
     fn receive(&mut self, incoming: Incoming) {
@@ -395,7 +439,7 @@ impl Connection {
         let Parsed { reference, said } = parse_frame(text.as_bytes());
         let command = match said {
             Ok(Said::Command(Command::Bye)) => {
-                self.bye = Some(reference);
+                self.bye = Bye::Waiting(reference);
                 return;
             }
             Ok(Said::Command(command)) => command,
@@ -408,8 +452,13 @@ impl Connection {
                 return self.feed_answer(Answered { reference, result: Err(refusal) });
             }
         };
+        self.carry_out(reference, command);
+    }
+
+    fn carry_out(&mut self, reference: Option<String>, command: Command) {
         let done = self.edge.gateway.carry_out(&self.identity, self.reading.session(), command);
-        self.in_flight.push(async move { Answered { reference, result: done.await } }.boxed());
+        let answered = async move { Answered { reference, result: done.await } };
+        self.in_flight.get_or_insert_default().push(answered.boxed());
     }
 
     /// A command without `ref` is answered only if it fails; a ping always.
@@ -441,11 +490,14 @@ impl Connection {
         }
     }
 
-    async fn say_bye(&mut self) {
-        let Some(reference) = self.bye.take() else { return };
-        let done = self.edge.gateway.carry_out(&self.identity, self.reading.session(), Command::Bye);
-        let result = done.await;
-        self.feed_answer(Answered { reference, result });
+    fn begin_bye(&mut self) {
+        if self.in_flight.is_none()
+            && let Bye::Waiting(reference) = &mut self.bye
+        {
+            let reference = reference.take();
+            self.bye = Bye::UnderWay;
+            self.carry_out(reference, Command::Bye);
+        }
     }
 
     fn deadline(&self) -> Instant {

@@ -212,7 +212,8 @@ impl LiveSession {
         delivery
     }
 
-    /// Hands the reader what it does not have yet, or waits for it. A reader that was superseded is told so.
+    /// Hands the reader what it does not have yet, or waits for it. A reader that was superseded is told so. After
+    /// [`Drained::Empty`], too, the reader is woken when there is more: it need not ask again before that.
     pub fn poll_drain(
         &self,
         cx: &mut Context<'_>,
@@ -221,14 +222,15 @@ impl LiveSession {
         out: &mut Vec<Outgoing>,
     ) -> Poll<Drained> {
         let mut inner = self.inner.lock();
-        if !inner.machine.is_readable(reader) {
+        let readable = inner.machine.is_readable(reader);
+        let drained = if readable { inner.machine.drain(reader, budget, out) } else { Drained::Empty };
+        if drained == Drained::Empty {
             match &mut inner.waker {
                 Some(waker) => waker.clone_from(cx.waker()),
                 none => *none = Some(cx.waker().clone()),
             }
-            return Poll::Pending;
         }
-        Poll::Ready(inner.machine.drain(reader, budget, out))
+        if readable { Poll::Ready(drained) } else { Poll::Pending }
     }
 
     /// Whether something must be done outside the lock.

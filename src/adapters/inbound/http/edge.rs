@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::client::TrustedProxies;
 use super::origin::AllowedOrigins;
 use crate::adapters::inbound::peers::pool::Peers;
+use crate::adapters::inbound::websocket::deflate::SharedDeflate;
 use crate::adapters::inbound::wire::commands::BATCH_COMMANDS_MAX;
 use crate::adapters::inbound::wire::control::Terms;
 use crate::application::gateway::Gateway;
@@ -66,6 +67,8 @@ pub struct Edge {
     pub peers: Peers,
     /// Owns the tasks of connections that have left HTTP.
     pub tasks: TaskTracker,
+    /// What WebSockets share that take messages compressed.
+    pub deflate: SharedDeflate,
 }
 
 impl Edge {
@@ -84,7 +87,7 @@ impl Edge {
             typing_max_members: behind.typing_max_members,
             node: behind.node.clone(),
         };
-        Arc::new(Self { gateway, config, terms, peers, tasks })
+        Arc::new(Self { gateway, config, terms, peers, tasks, deflate: SharedDeflate::default() })
     }
 
     /// Counts an attach that got no further than its credentials.

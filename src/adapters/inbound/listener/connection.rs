@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -226,7 +226,8 @@ async fn drive<C>(
 where
     C: Future<Output = hyper::Result<()>>,
 {
-    let mut connection = pin!(connection);
+    // On the heap: as an argument and a local it would lie twice in the future of every connection.
+    let mut connection = Box::pin(connection);
     tokio::select! {
         biased;
         result = connection.as_mut() => return result,

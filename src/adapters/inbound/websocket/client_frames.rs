@@ -12,7 +12,7 @@ pub(super) fn client_frame(fin: bool, opcode: Opcode, payload: &[u8]) -> Vec<u8>
 /// A masked frame with any first byte.
 pub(super) fn raw_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
-    write_header(Opcode::Text, payload.len(), &mut frame);
+    write_header(Opcode::Text, false, payload.len(), &mut frame);
     frame[0] = first;
     frame[1] |= 0x80;
     frame.extend_from_slice(&MASK);

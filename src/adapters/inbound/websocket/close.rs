@@ -10,6 +10,8 @@ pub const PROTOCOL_ERROR: u16 = 1002;
 pub const UNSUPPORTED_DATA: u16 = 1003;
 /// Text that is not UTF-8.
 pub const INVALID_TEXT: u16 = 1007;
+/// What can't be inflated: the same code.
+pub const INVALID_PAYLOAD: u16 = INVALID_TEXT;
 /// Well-formed, but more of it than anybody needs.
 pub const POLICY_VIOLATION: u16 = 1008;
 /// A message over the limit.

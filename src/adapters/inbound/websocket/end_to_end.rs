@@ -79,7 +79,7 @@ async fn answer(
     mut request: Request<Body>,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     Ok(match accept(&mut request, "edgeway.v1") {
-        Ok(Accepted { response, upgrade }) => {
+        Ok(Accepted { response, upgrade, .. }) => {
             tasks.spawn(
                 async move { echo(WebSocket::from_upgraded(upgrade.await.unwrap(), LIMIT_BYTES)).await },
             );

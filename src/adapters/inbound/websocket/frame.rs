@@ -9,6 +9,8 @@ pub const CONTROL_PAYLOAD_MAX_BYTES: usize = 125;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// RSV1: the message is compressed (RFC 7692 §6).
+const COMPRESSED: u8 = 0x40;
 const OPCODE: u8 = 0x0f;
 const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7f;
@@ -57,8 +59,8 @@ impl Opcode {
 }
 
 /// Appends the header of a whole, unmasked message: all that a server sends.
-pub fn write_header(opcode: Opcode, payload_bytes: usize, out: &mut Vec<u8>) {
-    out.push(FIN | opcode as u8);
+pub fn write_header(opcode: Opcode, compressed: bool, payload_bytes: usize, out: &mut Vec<u8>) {
+    out.push(FIN | opcode as u8 | if compressed { COMPRESSED } else { 0 });
     if payload_bytes < usize::from(LENGTH_IS_U16) {
         out.push(payload_bytes as u8);
     } else if let Ok(length) = u16::try_from(payload_bytes) {
@@ -77,6 +79,8 @@ pub struct Header {
     pub fin: bool,
     /// What it is.
     pub opcode: Opcode,
+    /// Whether it begins a compressed message.
+    pub compressed: bool,
     /// As claimed; below 2^63.
     pub payload_bytes: u64,
     /// What the payload is XORed with.
@@ -92,17 +96,17 @@ pub struct PartialHeader {
 
 impl PartialHeader {
     /// Takes bytes off the input until the header is complete. The rules of the first two bytes are checked as soon
-    /// as these are there.
+    /// as these are there. `may_compress`: permessage-deflate has been negotiated.
     ///
     /// # Errors
     /// 1002: reserved bits, unknown opcode, no mask, a control frame that is long or fragmented, a length that isn't
     /// written in the fewest bytes.
-    pub fn read(&mut self, input: &mut &[u8]) -> Result<Option<Header>, Violation> {
+    pub fn read(&mut self, input: &mut &[u8], may_compress: bool) -> Result<Option<Header>, Violation> {
         if self.filled < 2 {
             if !self.fill(2, input) {
                 return Ok(None);
             }
-            check_first_two(self.bytes[0], self.bytes[1])?;
+            check_first_two(self.bytes[0], self.bytes[1], may_compress)?;
         }
         let length_bytes = match self.bytes[1] & LENGTH {
             LENGTH_IS_U16 => 2,
@@ -127,11 +131,15 @@ impl PartialHeader {
     }
 }
 
-fn check_first_two(first: u8, second: u8) -> Result<(), Violation> {
-    if first & RESERVED != 0 {
+fn check_first_two(first: u8, second: u8, may_compress: bool) -> Result<(), Violation> {
+    let opcode = Opcode::from_bits(first & OPCODE);
+    // Only a message's first frame tells that it is compressed (RFC 7692 §6.1).
+    let begins = matches!(opcode, Some(Opcode::Text | Opcode::Binary));
+    let reserved = if may_compress && begins { RESERVED & !COMPRESSED } else { RESERVED };
+    if first & reserved != 0 {
         return Err(Violation::protocol("reserved bits are set"));
     }
-    let Some(opcode) = Opcode::from_bits(first & OPCODE) else {
+    let Some(opcode) = opcode else {
         return Err(Violation::protocol("unknown opcode"));
     };
     if second & MASKED == 0 {
@@ -162,7 +170,13 @@ fn parse(bytes: &[u8; HEADER_MAX_BYTES], length_bytes: usize) -> Result<Header, 
         return Err(Violation::protocol("a length has its highest bit set"));
     }
     let opcode = Opcode::from_bits(bytes[0] & OPCODE).ok_or(Violation::protocol("unknown opcode"))?;
-    Ok(Header { fin: bytes[0] & FIN != 0, opcode, payload_bytes, mask: [mask[0], mask[1], mask[2], mask[3]] })
+    Ok(Header {
+        fin: bytes[0] & FIN != 0,
+        opcode,
+        compressed: bytes[0] & COMPRESSED != 0,
+        payload_bytes,
+        mask: [mask[0], mask[1], mask[2], mask[3]],
+    })
 }
 
 fn be_u64(bytes: &[u8]) -> u64 {
@@ -216,7 +230,7 @@ mod tests {
             (65_536, vec![0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
             let mut header = Vec::new();
-            write_header(Opcode::Text, payload_bytes, &mut header);
+            write_header(Opcode::Text, false, payload_bytes, &mut header);
             assert_eq!(header, expected);
         }
     }

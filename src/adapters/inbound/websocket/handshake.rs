@@ -4,13 +4,15 @@ use base64::Engine;
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use http::header::{
-    ALLOW, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    ALLOW, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use sha1::{Digest, Sha1};
+
+use super::deflate;
 
 /// Appended to the client's key before it is hashed (RFC 6455 §1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -29,6 +31,8 @@ pub struct Accepted {
     pub response: Response<()>,
     /// The connection, as soon as the answer has been sent.
     pub upgrade: OnUpgrade,
+    /// Whether messages may be compressed, as the answer says.
+    pub deflates: bool,
 }
 
 /// Why a request doesn't become a WebSocket. Answered by HTTP: [`status`] and [`headers`] say how.
@@ -110,7 +114,12 @@ pub fn accept<B>(request: &mut Request<B>, subprotocol: &'static str) -> Result<
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
     let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or(HandshakeError::NotWebSocket)?;
-    Ok(Accepted { response, upgrade })
+    let extension = deflate::negotiate(request.headers());
+    let deflates = extension.is_some();
+    if let Some(extension) = extension {
+        response.headers_mut().insert(SEC_WEBSOCKET_EXTENSIONS, extension);
+    }
+    Ok(Accepted { response, upgrade, deflates })
 }
 
 /// RFC 6455 §4.2.1. Gives the value of `Sec-WebSocket-Accept`.

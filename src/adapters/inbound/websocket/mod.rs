@@ -8,10 +8,11 @@
 //! - [`reader`] decodes, [`writer`] queues: plain state machines without IO.
 //! - [`socket`] joins the two with a connection; one task drives both directions.
 //!
-//! Extensions are not negotiated. Should permessage-deflate come, it needs RSV1 let through in [`frame`], inflation
-//! where [`reader`] completes a message, and frames compressed once and shared among sessions in [`writer`].
+//! - [`mod@deflate`] is the one extension, permessage-deflate: where a client offers it, and with nothing kept from message to
+//!   message.
 
 pub mod close;
+pub mod deflate;
 pub mod flood;
 pub mod frame;
 pub mod handshake;

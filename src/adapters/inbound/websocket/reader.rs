@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::close::{CloseFrame, MESSAGE_TOO_BIG, POLICY_VIOLATION, UNSUPPORTED_DATA, Violation};
+use super::deflate;
 use super::flood::PingAllowance;
 use super::frame::{Header, Opcode, PartialHeader, unmask};
 use crate::domain::time::Tick;
@@ -31,6 +32,10 @@ pub struct Decoder {
     header: PartialHeader,
     frame: Option<Frame>,
     fragments: u8,
+    /// permessage-deflate has been negotiated.
+    inflates: bool,
+    /// The message that is still coming is compressed.
+    compressed: bool,
     /// The text so far, of a message that is still coming.
     message: Vec<u8>,
     /// How much of `message` is known to be UTF-8.
@@ -58,11 +63,18 @@ impl Decoder {
             header: PartialHeader::default(),
             frame: None,
             fragments: 0,
+            inflates: false,
+            compressed: false,
             message: Vec::new(),
             checked_bytes: 0,
             control: Vec::new(),
             pings: PingAllowance::default(),
         }
+    }
+
+    /// From here on messages may be compressed; the limit counts before and after.
+    pub fn inflate(&mut self) {
+        self.inflates = true;
     }
 
     /// Takes bytes off the input until one message is complete. `None`: the input is used up.
@@ -73,7 +85,7 @@ impl Decoder {
         loop {
             let mut frame = match self.frame.take() {
                 Some(frame) => frame,
-                None => match self.header.read(input)? {
+                None => match self.header.read(input, self.inflates)? {
                     Some(header) => self.begin(header, now)?,
                     None => return Ok(None),
                 },
@@ -91,7 +103,7 @@ impl Decoder {
 
     /// Checks what depends on the frames before this one, and all limits: by the claim alone, before any payload.
     fn begin(&mut self, header: Header, now: Tick) -> Result<Frame, Violation> {
-        let Header { fin, opcode, payload_bytes, mask } = header;
+        let Header { fin, opcode, compressed, payload_bytes, mask } = header;
         let mut before = 0;
         match opcode {
             Opcode::Text | Opcode::Binary if self.fragments > 0 => {
@@ -110,6 +122,7 @@ impl Decoder {
                 if self.fragments == MESSAGE_MAX_FRAGMENTS {
                     return Err(Violation { close_code: POLICY_VIOLATION, reason: "too many fragments" });
                 }
+                self.compressed |= compressed;
                 self.fragments += 1;
                 before = self.message.len() as u64;
             }
@@ -136,7 +149,7 @@ impl Decoder {
         unmask(&mut payload[start..], &mut frame.mask);
         frame.missing_bytes -= taken.len() as u32;
         let message_goes_on = !frame.opcode.is_control() && (frame.missing_bytes > 0 || !frame.fin);
-        if message_goes_on { self.check_text_so_far() } else { Ok(()) }
+        if message_goes_on && !self.compressed { self.check_text_so_far() } else { Ok(()) }
     }
 
     /// Fails at the first byte that no later one can make good, instead of waiting for the message's end.
@@ -160,7 +173,11 @@ impl Decoder {
                 }
                 self.fragments = 0;
                 self.checked_bytes = 0;
-                let text = String::from_utf8(std::mem::take(&mut self.message));
+                let mut message = std::mem::take(&mut self.message);
+                if std::mem::take(&mut self.compressed) {
+                    message = deflate::inflate(&message, self.max_message_bytes as usize)?;
+                }
+                let text = String::from_utf8(message);
                 Incoming::Text(text.map_err(|_| Violation::invalid_text())?)
             }
         }))
@@ -337,6 +354,46 @@ mod tests {
         let mut input: &[u8] = &[0x81, 0xff, 0, 0, 0, 0, 0x7f, 0, 0, 0, 1, 2, 3, 4, b'x' ^ 1];
         assert_eq!(decoder.decode(&mut input, NOW), Ok(None));
         assert!(decoder.message.capacity() < 64);
+    }
+
+    #[test]
+    fn a_compressed_message_is_inflated_and_the_limit_holds_for_what_comes_out() {
+        let json = "{\"type\":\"ping\"}".repeat(50);
+        let packed = deflate::deflate(json.as_bytes()).unwrap();
+        let (head, tail) = packed.split_at(packed.len() / 2);
+        let mut first = client_frame(false, Opcode::Text, head);
+        first[0] |= 0x40;
+        let stream = [
+            first,
+            client_frame(true, Opcode::Ping, b""),
+            client_frame(true, Opcode::Continuation, tail),
+            client_frame(true, Opcode::Text, b"plain"),
+        ];
+        let mut decoder = Decoder::new(LIMIT);
+        decoder.inflate();
+        let all = decode_all(&mut decoder, &stream.concat()).unwrap();
+        assert_eq!(all, [Incoming::Ping(Bytes::new()), text(&json), text("plain")]);
+
+        let mut bomb = client_frame(true, Opcode::Text, &deflate::deflate(&[b' '; 100_000]).unwrap());
+        bomb[0] |= 0x40;
+        let mut decoder = Decoder::new(LIMIT);
+        decoder.inflate();
+        assert_eq!(decode_all(&mut decoder, &bomb).unwrap_err().close_code, 1009);
+    }
+
+    #[test]
+    fn only_the_first_frame_of_a_message_may_say_that_it_is_compressed() {
+        let begun = client_frame(false, Opcode::Text, b"");
+        let marked = |opcode| {
+            let mut frame = client_frame(true, opcode, b"");
+            frame[0] |= 0x40;
+            frame
+        };
+        for stream in [marked(Opcode::Ping), [begun, marked(Opcode::Continuation)].concat()] {
+            let mut decoder = Decoder::new(LIMIT);
+            decoder.inflate();
+            assert_eq!(decode_all(&mut decoder, &stream).unwrap_err().close_code, 1002);
+        }
     }
 
     fn frames() -> impl Strategy<Value = Vec<u8>> {

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 use super::close::Violation;
+use super::deflate::{DEFLATE_FROM_BYTES, SharedDeflate, write_stored};
 use super::reader::{Decoder, Incoming};
 use super::scratch::with_scratch;
 use super::transport::Transport;
@@ -101,6 +102,8 @@ pub struct WebSocket<IO> {
     flush_due: bool,
     /// All is flushed, and nobody has been told.
     flushed_untold: bool,
+    /// permessage-deflate has been negotiated.
+    deflates: bool,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> WebSocket<Transport<T>> {
@@ -126,6 +129,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
             read_ended: false,
             flush_due: false,
             flushed_untold: false,
+            deflates: false,
         }
     }
 
@@ -138,6 +142,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
     /// Queues a text message: `prefix`, which is copied, and then `shared`, which is not unless it is small.
     pub fn feed_text(&mut self, prefix: &[u8], shared: Bytes) {
         self.writer.feed_text(prefix, shared);
+    }
+
+    /// From here on messages may be compressed, in both directions.
+    pub fn deflate(&mut self) {
+        self.deflates = true;
+        self.decoder.inflate();
+    }
+
+    /// Queues a text message of which the body goes to others as well. It goes compressed if that has been negotiated
+    /// and makes it shorter; what is compressed then is shared, too.
+    pub fn feed_shared(&mut self, prefix: &[u8], body: &Bytes, deflate: &SharedDeflate) {
+        if self.deflates
+            && body.len() >= DEFLATE_FROM_BYTES
+            && let Some(blocks) = deflate.blocks_of(body)
+        {
+            let mut stored = Vec::new();
+            write_stored(prefix, &mut stored);
+            return self.writer.feed_compressed(&stored, blocks);
+        }
+        self.writer.feed_text(prefix, body.clone());
     }
 
     /// Queues a ping of at most 125 bytes.
@@ -380,6 +404,7 @@ mod tests {
 
     use super::*;
     use crate::adapters::inbound::websocket::client_frames::client_frame;
+    use crate::adapters::inbound::websocket::deflate::inflate;
     use crate::adapters::inbound::websocket::frame::Opcode;
 
     const NOW: Tick = Tick(0);
@@ -447,6 +472,29 @@ mod tests {
             event = socket.event(NOW) => panic!("{event:?}"),
             () = yield_now() => {}
         }
+    }
+
+    #[tokio::test]
+    async fn what_goes_to_many_goes_compressed_where_that_is_negotiated_and_worth_it() {
+        let (server, mut client) = duplex(8 * 1024);
+        let mut socket = WebSocket::new(server, Bytes::new(), LIMIT_BYTES);
+        let (body, shared) = (Bytes::from("so it goes, ".repeat(100)), SharedDeflate::default());
+        socket.feed_shared(b"{", &body, &shared);
+        socket.deflate();
+        socket.feed_shared(b"{", &Bytes::from_static(b"short}"), &shared);
+        socket.feed_shared(b"{", &body, &shared);
+        socket.flush().await.unwrap();
+        drop(socket);
+        let mut sent = Vec::new();
+        client.read_to_end(&mut sent).await.unwrap();
+
+        let (plain, rest) = sent.split_at(4 + 1 + body.len());
+        assert_eq!(plain[0], 0x81);
+        let (short, packed) = rest.split_at(2 + 7);
+        assert_eq!(short, b"\x81\x07{short}");
+        assert_eq!((packed[0], usize::from(packed[1])), (0xc1, packed.len() - 2));
+        let inflated = inflate(&packed[2..], LIMIT_BYTES as usize).unwrap();
+        assert_eq!(inflated, &plain[4..]);
     }
 
     #[tokio::test]

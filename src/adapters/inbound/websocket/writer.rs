@@ -47,13 +47,18 @@ struct Segment {
 impl Writer {
     /// Queues a text message of which the beginning is this connection's own and the rest is shared with others.
     pub fn feed_text(&mut self, prefix: &[u8], shared: Bytes) {
-        self.feed_frame(Opcode::Text, prefix, shared);
+        self.feed_frame(Opcode::Text, false, prefix, shared);
+    }
+
+    /// The same for a compressed message (RFC 7692): the prefix is a block, or several, as the rest is.
+    pub fn feed_compressed(&mut self, prefix: &[u8], shared: Bytes) {
+        self.feed_frame(Opcode::Text, true, prefix, shared);
     }
 
     /// Queues a ping, with at most 125 bytes of the payload.
     pub fn feed_ping(&mut self, payload: &[u8]) {
         let payload = &payload[..payload.len().min(CONTROL_PAYLOAD_MAX_BYTES)];
-        self.feed_frame(Opcode::Ping, payload, Bytes::new());
+        self.feed_frame(Opcode::Ping, false, payload, Bytes::new());
     }
 
     /// Answers a ping. Only the latest unanswered one is sure to be answered (RFC 6455 §5.5.3 allows it): at most one
@@ -70,7 +75,7 @@ impl Writer {
     pub fn feed_close(&mut self, code: Option<u16>, reason: &str) {
         let mut payload = Vec::with_capacity(CONTROL_PAYLOAD_MAX_BYTES);
         close::write_payload(code, reason, &mut payload);
-        self.feed_frame(Opcode::Close, &payload, Bytes::new());
+        self.feed_frame(Opcode::Close, false, &payload, Bytes::new());
         self.closing = true;
         self.waiting_pong = None;
     }
@@ -141,12 +146,12 @@ impl Writer {
 
     fn queue_pong(&mut self, payload: &[u8]) {
         if !self.closing {
-            self.feed_frame(Opcode::Pong, payload, Bytes::new());
+            self.feed_frame(Opcode::Pong, false, payload, Bytes::new());
             self.pong_leaves_after_bytes = self.pending_bytes;
         }
     }
 
-    fn feed_frame(&mut self, opcode: Opcode, prefix: &[u8], payload: Bytes) {
+    fn feed_frame(&mut self, opcode: Opcode, compressed: bool, prefix: &[u8], payload: Bytes) {
         if self.closing {
             return;
         }
@@ -156,7 +161,7 @@ impl Writer {
         self.compact();
         let start = self.owned.len();
         self.owned.reserve(HEADER_MAX_BYTES + prefix.len() + copied.len());
-        write_header(opcode, payload_bytes, &mut self.owned);
+        write_header(opcode, compressed, payload_bytes, &mut self.owned);
         self.owned.extend_from_slice(prefix);
         self.owned.extend_from_slice(&copied);
         let owned_bytes = self.owned.len() - start;
