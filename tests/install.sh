@@ -5,7 +5,7 @@ set -eu
 # program:package
 NEEDED="cc:build-essential redis-server:redis-server chromium:chromium /usr/sbin/nginx:nginx-light"
 # What is taken out of a package alone, since installing it would start a server.
-TOOLS="$(dirname "$0")/../target/tools"
+TOOLS="$(dirname "$0")/../target/tools valgrind:valgrind"
 
 missing=""
 for pair in $NEEDED; do

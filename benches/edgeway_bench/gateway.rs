@@ -45,9 +45,9 @@ const NODE: &str = "bench";
 pub(crate) async fn serve(keys: &Path, redis: Option<&str>) -> anyhow::Result<()> {
     let variables = ENVIRONMENT.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     let settings = Settings::development(variables.chain(std::env::vars()))?;
-    logging::start(&settings.telemetry)?;
     let life = Lifecycle::default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let _records = logging::start(&settings.telemetry, &clock)?;
     let memory = Arc::new(MemoryBus::new(MemoryConfig::default(), clock.clone()));
     let log: Arc<dyn EventLog> = memory.clone();
     let store_config = server::Config { database: Database::Memory, open: true };
