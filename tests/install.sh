@@ -3,9 +3,9 @@
 set -eu
 
 # program:package
-NEEDED="cc:build-essential redis-server:redis-server chromium:chromium /usr/sbin/nginx:nginx-light"
+NEEDED="cc:build-essential redis-server:redis-server chromium:chromium /usr/sbin/nginx:nginx-light valgrind:valgrind"
 # What is taken out of a package alone, since installing it would start a server.
-TOOLS="$(dirname "$0")/../target/tools valgrind:valgrind"
+TOOLS="$(dirname "$0")/../target/tools"
 
 missing=""
 for pair in $NEEDED; do

@@ -532,3 +532,13 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attached_connection_is_small() {
+        assert!(size_of::<Connection>() <= 600, "{}", size_of::<Connection>());
+    }
+}
