@@ -2,21 +2,24 @@
 
 /** Logs that are remembered; the one untouched for longest goes first. */
 const LOGS_MAX = 2000;
-/** Restored messages that are remembered: they may come once more, with an offset. */
-const RESTORED_MAX = 2000;
+/** Messages that are remembered: a restored one may come once more with an offset, any one with another offset. */
+const MESSAGES_MAX = 2000;
 /** The user's own log: comings and goings, over all dialogs. */
 const OWN = "@me";
 
 /**
  * @typedef {import("./wire.d.ts").Frame} Frame
- * @typedef {{ epoch: string | null, last: number | null, head?: number, seq: number, holes: number, excused: number }} Log
+ * @typedef {{
+ *   epoch: string | null, last: number | null, head?: number, seq: number, before?: number, holes: number, excused: number
+ * }} Log
+ * `before`: the message that was the last when the log began anew.
  */
 
 export class Ledger {
   /** In the order of use. @type {Map<string, Log>} */
   #logs = new Map();
   /** @type {Set<string>} */
-  #restored = new Set();
+  #messages = new Set();
   received = 0;
   dropped = 0;
   gapped = 0;
@@ -79,11 +82,16 @@ export class Ledger {
   }
 
   /** A message that makes up for a gap. False: it is here already. @param {import("./wire.d.ts").Message} message */
-  restore({ message_id: id, dialog_id: dialog, seq }) {
-    if (this.#restored.has(id)) return false;
-    this.#restored.add(id);
-    trim(this.#restored, RESTORED_MAX);
-    this.saw(dialog, seq);
+  restore(message) {
+    this.saw(message.dialog_id, message.seq);
+    return this.#isFirst(message);
+  }
+
+  /** @param {import("./wire.d.ts").Message} message */
+  #isFirst({ message_id: id }) {
+    if (this.#messages.has(id)) return false;
+    this.#messages.add(id);
+    trim(this.#messages, MESSAGES_MAX);
     return true;
   }
 
@@ -98,7 +106,9 @@ export class Ledger {
     if (type === "membership" && feed === "user") this.#log(dialog).excused += 1;
     if (type === "message_new") {
       log.seq = Math.max(log.seq, message.seq);
-      return !this.#restored.delete(message.message_id);
+      // A new log may tell once more what the old one told: whoever publishes does so at least once.
+      const isFirst = this.#isFirst(message);
+      return isFirst && message.seq > (log.before ?? 0);
     }
     return true;
   }
@@ -109,7 +119,7 @@ export class Ledger {
     const isBehind = log.epoch === epoch && log.last !== null && from <= to && to <= log.last;
     if (isBehind && reason !== "log_reset") return false;
     this.gapped += Math.max(0, to - from + 1);
-    Object.assign(log, { epoch, last: to });
+    Object.assign(log, { epoch, last: to, ...(reason === "log_reset" && { before: log.seq }) });
     return true;
   }
 

@@ -61,6 +61,24 @@ test("a restored message that comes once more with an offset is no news", () => 
   assert.equal(ledger.enter(message(9, 4)), true);
 });
 
+test("a message that a new log tells once more is no news, also after a reload", () => {
+  const [before, later] = [new Ledger(), new Ledger()];
+  before.enter(message(1, 1));
+  before.enter(message(2, 2));
+  later.load(JSON.parse(JSON.stringify(before)));
+  for (const ledger of [before, later]) {
+    assert.equal(ledger.enter(gap("two", 1, 0, "log_reset")), true);
+    assert.deepEqual([message(1, 1), message(2, 2), message(3, 3)].map((told) => ledger.enter(told)), [false, false, true]);
+    assert.deepEqual(ledger.since("d"), { epoch: "two", offset: 3, message_seq: 3 });
+  }
+});
+
+test("a message that the same log tells at two offsets is news once", () => {
+  const ledger = new Ledger();
+  assert.deepEqual([message(1, 1), message(2, 1), message(3, 2)].map((told) => ledger.enter(told)), [true, false, true]);
+  assert.equal(ledger.missing, 0);
+});
+
 test("positions survive a reload", () => {
   const [before, later] = [new Ledger(), new Ledger()];
   before.begin({ dialog_id: "d", epoch: "e", offset: 0 });
