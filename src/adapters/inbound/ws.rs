@@ -314,10 +314,14 @@ impl Connection {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Farewell>> {
         loop {
             self.begin_bye();
-            if let Some((dismissal, until)) = self.dismissed
-                && (self.in_flight.is_none() || Instant::now() >= until)
-            {
-                return Poll::Ready(Some(dismissal.into()));
+            if let Some((dismissal, until)) = self.dismissed {
+                // Whoever has said something, and be it `bye`, gets the answer that is there before the end.
+                while let Some(answered) = self.poll_in_flight(cx) {
+                    self.feed_answer(answered);
+                }
+                if self.in_flight.is_none() || Instant::now() >= until {
+                    return Poll::Ready(Some(dismissal.into()));
+                }
             }
             // A client that takes nothing is not asked for more.
             let has_room = self.socket.has_room();
@@ -479,14 +483,15 @@ impl Connection {
     }
 
     /// How long answers that are under way are waited for: where the session goes on, whoever has sent something learns
-    /// what came of it.
+    /// what came of it. A `bye` ends the session before its own answer is there.
     fn patience_at_the_end(&self, dismissal: Dismissal) -> Duration {
         match dismissal {
             Dismissal::Draining { .. }
             | Dismissal::TokenExpired
             | Dismissal::RateLimited { .. }
-            | Dismissal::Superseded => self.edge.gateway.config().send_patience,
-            Dismissal::Kicked | Dismissal::Deleted | Dismissal::Bye | Dismissal::Expired => Duration::ZERO,
+            | Dismissal::Superseded
+            | Dismissal::Bye => self.edge.gateway.config().send_patience,
+            Dismissal::Kicked | Dismissal::Deleted | Dismissal::Expired => Duration::ZERO,
         }
     }
 
