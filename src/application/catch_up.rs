@@ -123,7 +123,7 @@ impl Gateway {
     async fn read_log(&self, feed: &Arc<Feed>, asked: &CatchUp) -> Result<(LogSlice, Replay), BusError> {
         let first = match asked.from {
             CatchUpFrom::Position => ReadFrom::AfterOffset(asked.position.offset),
-            CatchUpFrom::Since(at) => ReadFrom::Since(at),
+            CatchUpFrom::Since { at, .. } => ReadFrom::Since(at),
         };
         let mut slice = feed.read(first, PIECE_EVENTS_MAX).await?;
         let since = slice.entries.first().map(|entry| entry.offset);

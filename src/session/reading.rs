@@ -10,7 +10,7 @@ use super::reader::{
     AttachRefused, AttachRequest, Attached, Attachment, Dismissal, DrainBudget, Drained, Outgoing, Reader,
     ReaderId, Resume, Transport,
 };
-use super::subscriptions::{CLOCKS_APART_MAX, CatchUpFrom, Flow};
+use super::subscriptions::{CLOCKS_APART_MAX, CatchUpFrom, Flow, Subscription};
 use crate::domain::event::LogPosition;
 use crate::domain::time::{Tick, UnixMillis};
 
@@ -357,13 +357,14 @@ impl Session {
         let exact = !regressed && self.note_delivered_up_to(cursor);
         self.delivered_exactly = exact;
         self.epoch = self.epoch.wrapping_add(1).max(1);
-        self.lost_queue = false;
+        // What another node has numbered since the record was written, nobody knows.
+        let numbered_here = !std::mem::take(&mut self.lost_queue);
         self.full_at = None;
         self.outbox =
             Outbox::new(self.config.outbox, cursor.number, cursor.watermark).counted_by(&self.config.ledger);
         self.acknowledged = Cursor { epoch: self.epoch, ..cursor };
         self.ephemerals.clear();
-        let since = CatchUpFrom::Since(cursor.watermark.minus(REBUILD_MARGIN));
+        let at = cursor.watermark.minus(REBUILD_MARGIN);
         let round = self.next_round();
         self.subscriptions.update_all(|_, subscription| {
             subscription.round = round;
@@ -375,12 +376,17 @@ impl Session {
                 }
                 subscription.delivered_message_seq = 0;
             }
+            let numbered = numbered_up_to(subscription, numbered_here);
+            let since = |position: &LogPosition| {
+                let same_log = numbered.as_ref().filter(|numbered| numbered.epoch == position.epoch);
+                CatchUpFrom::Since { at, numbered: same_log.map_or(u64::MAX, |numbered| numbered.offset) }
+            };
             let (position, from) = match &subscription.in_step {
                 _ if exact => (&subscription.delivered, CatchUpFrom::Position),
                 Some(in_step) if is_later(&in_step.position, &subscription.delivered) => {
-                    (&in_step.position, since)
+                    (&in_step.position, since(&in_step.position))
                 }
-                Some(_) => (&subscription.delivered, since),
+                Some(_) => (&subscription.delivered, since(&subscription.delivered)),
                 // The cursor's time does not speak of this feed.
                 None => (&subscription.delivered, CatchUpFrom::Position),
             };
@@ -388,6 +394,18 @@ impl Session {
             subscription.last_message_seq = subscription.delivered_message_seq;
             subscription.flow = Flow::Behind { from, settled: cursor.watermark, seen: None };
         });
+    }
+}
+
+/// Beyond which place nothing of a feed was ever numbered; `None` if nobody knows.
+fn numbered_up_to(subscription: &Subscription, numbered_here: bool) -> Option<LogPosition> {
+    let position = &subscription.position;
+    match subscription.flow {
+        // It has not moved since an earlier rebuild.
+        Flow::Behind { from: CatchUpFrom::Since { numbered, .. }, .. } => {
+            Some(LogPosition { epoch: position.epoch.clone(), offset: numbered })
+        }
+        _ => numbered_here.then(|| position.clone()),
     }
 }
 

@@ -70,12 +70,13 @@ pub fn plan(position: &LogPosition, from: CatchUpFrom, log: LogExtent<'_>) -> Re
         let gap = Gap { reason: GapReason::LogReset, from_offset: 1, to_offset: after_offset };
         return Replay { gap: Some(gap), after_offset };
     }
-    // What is older than the cursor's time was delivered, as long as the log can show that it is older.
+    // What is older than the cursor's time was delivered, as long as the log can show that it is older. What was never
+    // numbered was not: the feed has not missed it yet.
     let known = match from {
-        CatchUpFrom::Since(_) if log.first_since > log.first_offset => {
-            position.offset.max(log.first_since - 1)
+        CatchUpFrom::Since { numbered, .. } if log.first_since > log.first_offset => {
+            position.offset.max((log.first_since - 1).min(numbered))
         }
-        CatchUpFrom::Since(_) | CatchUpFrom::Position => position.offset,
+        CatchUpFrom::Since { .. } | CatchUpFrom::Position => position.offset,
     };
     let held = known.max(log.first_offset - 1);
     let after_offset = newest(held);
@@ -110,7 +111,7 @@ mod tests {
     }
 
     const BY_POSITION: CatchUpFrom = CatchUpFrom::Position;
-    const BY_TIME: CatchUpFrom = CatchUpFrom::Since(UnixMillis(0));
+    const BY_TIME: CatchUpFrom = CatchUpFrom::Since { at: UnixMillis(0), numbered: u64::MAX };
 
     #[test]
     fn a_position_that_the_log_still_has_goes_on_without_a_gap() {
@@ -169,5 +170,15 @@ mod tests {
         );
         // The delivered position is a lower bound.
         assert_eq!(plan_in(&at("e", 9), BY_TIME, &at("e", 10), 1, 4), Replay { gap: None, after_offset: 9 });
+    }
+
+    #[test]
+    fn by_time_what_was_never_numbered_was_not_delivered_however_old_it_is() {
+        let numbered = CatchUpFrom::Since { at: UnixMillis(0), numbered: 6 };
+        let replay = plan_in(&at("e", 2), numbered, &at("e", 10), 1, 11);
+        assert_eq!(replay, Replay { gap: None, after_offset: 6 });
+        // What is young enough is read all the same.
+        let replay = plan_in(&at("e", 2), numbered, &at("e", 10), 1, 5);
+        assert_eq!(replay, Replay { gap: None, after_offset: 4 });
     }
 }

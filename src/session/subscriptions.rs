@@ -36,8 +36,14 @@ pub enum Flow {
 pub enum CatchUpFrom {
     /// After its position.
     Position,
-    /// After its position, and not older than this bus time: what is older was delivered.
-    Since(UnixMillis),
+    /// After its position, and not older than a bus time: what is older was delivered, if it was ever numbered.
+    Since {
+        /// The bus time.
+        at: UnixMillis,
+        /// Nothing beyond this offset was ever numbered here, however old it is: a live event may have been lost and not
+        /// missed yet. [`u64::MAX`] if that is not known.
+        numbered: u64,
+    },
 }
 
 /// "Whoever has this number has everything of the feed up to this position." Below it, a cursor's time says nothing

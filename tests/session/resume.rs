@@ -4,6 +4,7 @@ use edgeway::domain::time::Tick;
 use edgeway::session::intake::Progress;
 use edgeway::session::machine::Session;
 use edgeway::session::reader::{AttachRefused, Dismissal, Drained, Resume};
+use edgeway::session::replay::{LogExtent, Replay, plan};
 use edgeway::session::subscriptions::CatchUpFrom;
 
 use crate::fixture::*;
@@ -44,6 +45,26 @@ fn a_snapshot_counts_nothing_as_delivered_that_was_given_up_unacknowledged() {
     let asked = moved.catch_up(&feed("d")).unwrap();
     assert_eq!(asked.position, at(0));
     assert_eq!(asked.from, CatchUpFrom::Position, "the record knows what the acknowledged cursor covers");
+}
+
+#[test]
+fn a_live_event_that_was_lost_is_read_by_a_rebuild_however_old_it_is() {
+    let config = config(2, 1000);
+    let mut session = session(&config, &["d", "quiet"]);
+    let reader = attach(&mut session, None).reader;
+    // What was said in "quiet" meanwhile got lost on its way, and nothing has told yet: the feed counts as in step.
+    for offset in 1..=6 {
+        session.push(&message_at(&feed("d"), offset, BEGAN.0 + offset * 60_000), SETTLED);
+        read(&mut session, reader);
+    }
+    let attached = attach(&mut session, None);
+    assert_eq!(attached.resume, Resume::Rebuilt, "its queue was given up");
+    let asked = session.catch_up(&feed("quiet")).unwrap();
+    // One message, far older than any cursor's time less the margin.
+    let head = at(1);
+    let log = LogExtent { head: &head, first_offset: 1, first_since: 2 };
+    let replay = plan(&asked.position, asked.from, log);
+    assert_eq!(replay, Replay { gap: None, after_offset: 0 }, "{asked:?}");
 }
 
 #[test]

@@ -28,8 +28,17 @@ pub(super) struct Sure {
     pub(super) answer: Result<Checked, ErrorCode>,
     /// When it was asked for.
     pub(super) asked: Asked,
-    /// Where the feed stood before that; `None` if nothing has happened since.
+    /// Where the feed stood when nothing had happened since, or before it was asked for once more; `None` if that is
+    /// not known. What came later is told, or ends the subscription: from here it is followed.
     pub(super) stood: Option<LogPosition>,
+    /// Something has happened since it was asked for.
+    doubtful: bool,
+}
+
+/// Where a feed stands, and whether something has happened in it.
+struct Standing {
+    at: Option<LogPosition>,
+    moved: bool,
 }
 
 impl Gateway {
@@ -41,30 +50,27 @@ impl Gateway {
         asked: &Asked,
     ) -> Vec<Sure> {
         let opened = told.into_iter().map(|(target, answer)| async {
-            let (answer, stood) = match answer {
+            let (answer, stood, doubtful) = match answer {
                 Ok(checked) if checked.membership.readable() && !checked.stale => {
-                    match self.moved_since(session, &target.dialog_id, asked).await {
-                        Ok(stood) => (Ok(checked), stood),
-                        Err(code) => (Err(code), None),
+                    match self.standing_since(session, &target.dialog_id, asked).await {
+                        Ok(Standing { at, moved }) => (Ok(checked), at, moved),
+                        Err(code) => (Err(code), None, false),
                     }
                 }
-                answer => (answer, None),
+                answer => (answer, None, false),
             };
-            Sure { target, answer, asked: asked.clone(), stood }
+            Sure { target, answer, asked: asked.clone(), stood, doubtful }
         });
         let mut sure: Vec<Sure> = stream::iter(opened).buffered(OPENS_AT_ONCE_MAX).collect().await;
-        let doubtful: Vec<DialogId> = sure
-            .iter()
-            .filter(|sure| sure.stood.is_some())
-            .map(|sure| sure.target.dialog_id.clone())
-            .collect();
+        let doubtful: Vec<DialogId> =
+            sure.iter().filter(|sure| sure.doubtful).map(|sure| sure.target.dialog_id.clone()).collect();
         if doubtful.is_empty() {
             return sure;
         }
         let asked = self.about_to_ask(session);
         let call = Self::call_for(session.user_id(), Some(session));
         let answers = self.memberships.ask(&call, &doubtful).await;
-        let doubted = sure.iter_mut().filter(|sure| sure.stood.is_some());
+        let doubted = sure.iter_mut().filter(|sure| sure.doubtful);
         for (doubted, answer) in doubted.zip(answers) {
             doubted.answer = answer.map_err(|error| store_refusal(error).code);
             doubted.asked = asked.clone();
@@ -72,17 +78,17 @@ impl Gateway {
         sure
     }
 
-    /// Where a dialog's feed stands, if it or the user's own has moved since the Store was asked.
-    async fn moved_since(
+    /// Where a dialog's feed stands, and whether it or the user's own has moved since the Store was asked.
+    async fn standing_since(
         &self,
         session: &Arc<LiveSession>,
         dialog: &DialogId,
         asked: &Asked,
-    ) -> Result<Option<LogPosition>, ErrorCode> {
+    ) -> Result<Standing, ErrorCode> {
         let feed = self.feeds.open(&FeedKey::Dialog(dialog.clone())).await;
         let feed = feed.map_err(|error| bus_refusal(error).code)?;
-        let stands = feed.position();
+        let at = feed.position();
         let moved = feed.moved_since(asked.at.minus(CLOCKS_APART_MAX)) || own_position(session) != asked.own;
-        Ok(stands.filter(|_| moved))
+        Ok(Standing { moved: moved && at.is_some(), at })
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Start {
     pub(super) last_message_seq: u64,
     /// How the world stood before the membership was asked for.
     pub(super) asked: Asked,
-    /// Where the feed stood before that; where it stands now if it has not moved since.
+    /// Where the feed stood when the answer held; where it stands now if that is not known.
     pub(super) stood: Option<LogPosition>,
 }
 
@@ -78,7 +78,12 @@ impl Gateway {
         let mut subscribed = match targets {
             Targets::All => {
                 session.with(|machine| machine.set_follow_all(Some(options)));
-                self.follow_every_dialog(session, options).await?
+                let subscribed = self.follow_every_dialog(session, options).await?;
+                if subscribed.failed.iter().any(|failed| failed.code.retryable()) {
+                    // All are promised, and not every client asks again: the node does.
+                    self.recheck_soon(session);
+                }
+                subscribed
             }
             Targets::Dialogs(targets, failed) => {
                 let mut subscribed = self.follow_named(session, targets, options).await?;
@@ -155,7 +160,7 @@ impl Gateway {
         asked: Asked,
     ) -> Subscribed {
         let sure = self.make_sure(session, told, &asked).await;
-        let follows = sure.into_iter().map(|Sure { target, answer, asked, stood }| async {
+        let follows = sure.into_iter().map(|Sure { target, answer, asked, stood, .. }| async {
             let dialog_id = target.dialog_id.clone();
             let followed = match answer {
                 Ok(checked) => self.follow_dialog(session, target, &checked, options, asked, stood).await,
@@ -274,13 +279,16 @@ impl Gateway {
         stood: Option<LogPosition>,
     ) -> Result<Followed, ErrorCode> {
         let membership = &checked.membership;
+        let dialog = target.dialog_id;
         if !membership.readable() {
+            // Whoever is told so must get nothing more of it; the removal itself may be on its way still.
+            let (left, _) = session.with(|machine| machine.unsubscribe(&dialog));
+            self.leave_dialog(session, &dialog, left).await;
             return Err(ErrorCode::NotMember);
         }
         if !self.ports.bus.is_up() {
             return Err(ErrorCode::Unavailable);
         }
-        let dialog = target.dialog_id;
         asked.own.take_if(|_| checked.stale);
         let counted_since = target.since.is_some();
         if counted_since {

@@ -231,7 +231,7 @@ impl Node {
 pub(crate) fn read_piece(asked: CatchUp, log: &Log, limit: usize, restores: bool, id: u64) -> CaughtUp {
     let first_since = match asked.from {
         CatchUpFrom::Position => log.head.offset + 1,
-        CatchUpFrom::Since(at) => {
+        CatchUpFrom::Since { at, .. } => {
             log.entries.iter().find(|entry| entry.at >= at).map_or(log.head.offset + 1, |entry| entry.offset)
         }
     };

@@ -1,6 +1,6 @@
 //! The Store: commits, keeps its own idempotency, and publishes what it did by an outbox, in order.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,9 +43,16 @@ struct State {
     down: bool,
     slow: Duration,
     no_history: bool,
-    /// Nothing is published for now.
-    held_back: bool,
+    /// Nothing is published for now, for these reasons: one that ends does not end the others.
+    held_back: BTreeSet<Hold>,
     next_id: u64,
+}
+
+/// Why nothing is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hold {
+    BusDown,
+    Failover,
 }
 
 struct Pending {
@@ -81,7 +88,7 @@ impl Store {
         loop {
             let next = {
                 let state = self.state.lock();
-                let front = state.outbox.front().filter(|_| !state.held_back);
+                let front = state.outbox.front().filter(|_| state.held_back.is_empty());
                 front.map(|next| (next.feed.clone(), next.key.clone(), next.json.clone(), next.said.clone()))
             };
             let Some((feed, key, json, said)) = next else {
@@ -108,9 +115,19 @@ impl Store {
         }
     }
 
-    pub(crate) fn hold_back(&self, held_back: bool) {
-        self.state.lock().held_back = held_back;
+    pub(crate) fn hold_back(&self, why: Hold, held_back: bool) {
+        let reasons = &mut self.state.lock().held_back;
+        if held_back {
+            reasons.insert(why)
+        } else {
+            reasons.remove(&why)
+        };
         self.woken.notify_one();
+    }
+
+    /// Whether the bus is down, for everybody.
+    pub(crate) fn is_bus_down(&self) -> bool {
+        self.state.lock().held_back.contains(&Hold::BusDown)
     }
 
     /// Whether everything is published.
@@ -140,7 +157,7 @@ impl Store {
         state.down = false;
         state.slow = Duration::ZERO;
         state.no_history = false;
-        state.held_back = false;
+        state.held_back.clear();
         state.silent_commits = 0;
     }
 

@@ -37,7 +37,7 @@ use super::mutant::Mutant;
 use super::plan::{Act, Plan, Step};
 use super::ports::{Codec, Counts, NoTokens, Sends};
 use super::records::{Directory, NodeRecords, NodeView, SharedRecords};
-use super::store::{NodeStore, Store};
+use super::store::{Hold, NodeStore, Store};
 use super::truth::Truth;
 use super::view::View;
 
@@ -436,7 +436,7 @@ impl World {
     }
 
     fn bus_down(&self, down: bool) {
-        self.store.hold_back(down);
+        self.store.hold_back(Hold::BusDown, down);
         for link in self.links() {
             link.set_down(down);
             if down { link.cut() } else { link.heal() }
@@ -447,7 +447,7 @@ impl World {
     /// anybody appends.
     async fn fail_over(self: &Arc<Self>, dialog: &DialogId, by: usize, seats: &[Arc<Seat>]) {
         let feed = FeedKey::Dialog(dialog.clone());
-        self.store.hold_back(true);
+        self.store.hold_back(Hold::Failover, true);
         tokio::time::sleep(ONE_AT_A_TIME).await;
         self.truth.rewind(&feed);
         for seat in seats {
@@ -458,6 +458,14 @@ impl World {
         tokio::time::sleep(ONE_AT_A_TIME).await;
         self.links().iter().for_each(|link| link.heal());
         tokio::time::sleep(FAILOVER_QUIET).await;
+        // If the bus was down meanwhile, nobody has heard of it: what is appended before they have would hide it from
+        // every node, as it does when no node holds a session (a limit that docs/reliability.md tells).
+        while self.store.is_bus_down() {
+            tokio::time::sleep(ONE_AT_A_TIME).await;
+            if !self.store.is_bus_down() {
+                tokio::time::sleep(FAILOVER_QUIET).await;
+            }
+        }
         let head = self.head_of(&feed);
         for seat in seats {
             let mut state = seat.state.lock();
@@ -469,7 +477,7 @@ impl World {
                 view.untrusted &= view.epoch != head.0 || view.position() != head.1;
             }
         }
-        self.store.hold_back(false);
+        self.store.hold_back(Hold::Failover, false);
     }
 
     /// Somebody says something who needs no gateway.
