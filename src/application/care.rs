@@ -327,7 +327,7 @@ impl Gateway {
 
     /// Writes down what must outlive this node.
     pub(super) async fn save_record(self: &Arc<Self>, session: &Arc<LiveSession>) -> Recorded {
-        let (snapshot, live) = session.peek(|machine| (machine.snapshot(), machine.ended().is_none()));
+        let (snapshot, live) = session.write_down();
         if !live {
             return Recorded::Gone;
         }
@@ -382,7 +382,7 @@ impl Gateway {
 
     /// Writes a record that was not written yet. False if it can't be now either.
     async fn keep_at_last(self: &Arc<Self>, session: &Arc<LiveSession>) -> bool {
-        let snapshot = session.peek(Session::snapshot);
+        let (snapshot, _) = session.write_down();
         match self.ports.records.save(&snapshot).await {
             Ok(Saved::Written) => true,
             Ok(Saved::Superseded) => {

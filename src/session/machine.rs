@@ -64,6 +64,10 @@ pub struct Session {
     pub(super) delivered_exactly: bool,
     /// The queue is not the one the last cursor was given for: only the logs can tell what comes next.
     pub(super) lost_queue: bool,
+    /// How often it has been written down, or was to be.
+    pub(super) revision: u32,
+    /// See [`SessionSnapshot::based_on`].
+    pub(super) based_on: Option<(u32, u32)>,
     /// What the lost queue had handed out after the acknowledged place.
     pub(super) sent_before: Vec<SentSnapshot>,
     /// Where the reader stood when a catch-up found the queue full: until it moves on, reading a log is in vain.
@@ -132,6 +136,8 @@ impl Session {
             delivered_as_of: (first_epoch, 0),
             delivered_exactly: true,
             lost_queue: false,
+            revision: 0,
+            based_on: None,
             sent_before: Vec::new(),
             full_at: None,
             ephemerals: Ephemerals::default(),
@@ -169,6 +175,7 @@ impl Session {
         session.delivered_as_of = snapshot.delivered_as_of;
         session.delivered_exactly = snapshot.delivered_exactly;
         session.lost_queue = true;
+        session.based_on = Some((acknowledged.epoch, snapshot.revision));
         session.sent_before = snapshot.sent;
         session.highest_attach = snapshot.highest_attach;
         session.follow_all = snapshot.follow_all;
@@ -191,6 +198,12 @@ impl Session {
             session.subscriptions.insert(saved.feed, subscription);
         }
         session
+    }
+
+    /// What must outlive this node, to be saved: later than what was to be saved before.
+    pub fn next_snapshot(&mut self) -> SessionSnapshot {
+        self.revision = self.revision.saturating_add(1);
+        self.snapshot()
     }
 
     /// What must outlive this node.
@@ -229,6 +242,8 @@ impl Session {
             delivered_as_of,
             subscriptions,
             delivered_exactly: self.delivered_exactly || (all_delivered && self.subscriptions.behind() == 0),
+            revision: self.revision,
+            based_on: self.based_on,
             sent: self.sent_unacknowledged(),
         }
     }

@@ -69,6 +69,10 @@ pub struct SessionSnapshot {
     pub subscriptions: Vec<SubscriptionSnapshot>,
     /// Whether the delivered positions are exactly those of the acknowledged cursor: else the client may have more.
     pub delivered_exactly: bool,
+    /// Rises with every snapshot that is to be saved: of two saves on their way at once the later one counts.
+    pub revision: u32,
+    /// Generation and revision of the record that the session was rebuilt from; `None` if it has begun here.
+    pub based_on: Option<(u32, u32)>,
     /// What was handed out after the acknowledged cursor, oldest first; at most what a queue holds.
     pub sent: Vec<SentSnapshot>,
 }

@@ -36,6 +36,8 @@ fn snapshot(name: &str, epoch: u32, number: u64) -> SessionSnapshot {
     };
     SessionSnapshot {
         delivered_exactly: true,
+        revision: 0,
+        based_on: None,
         sent: Vec::new(),
         id: session(name),
         user_id: user("a:b"),
@@ -114,6 +116,8 @@ async fn records_in_redis_and_in_memory_keep_the_same_promises() {
         redis.expire(&redis.commands.keys().session(&session("s"))).await;
         an_earlier_generation_is_not_saved(&*fresh()).await;
         redis.expire(&redis.commands.keys().session(&session("s"))).await;
+        an_earlier_save_that_comes_late_changes_nothing(&*fresh()).await;
+        redis.expire(&redis.commands.keys().session(&session("s"))).await;
         only_its_user_ends_a_session(&*fresh()).await;
         redis.expire(&redis.commands.keys().session(&session("s"))).await;
         a_user_who_was_forgotten_has_no_record_from_before(&*fresh()).await;
@@ -126,15 +130,44 @@ async fn of_two_nodes_with_one_generation_the_first_keeps_the_session() {
     let other_node = redis.other_node().await;
     let (first, second) = (in_redis(&redis, "n1"), in_redis(&other_node, "n2"));
     assert_eq!(first.save(&snapshot("s", 1, 1)).await, Ok(Saved::Written));
-    let (a, b) = (snapshot("s", 2, 1), snapshot("s", 2, 2));
+    let rebuilt = |number| SessionSnapshot { based_on: Some((1, 0)), ..snapshot("s", 2, number) };
+    let (a, b) = (rebuilt(1), rebuilt(2));
     let saved = tokio::join!(first.save(&a), second.save(&b));
     assert!(
         matches!(saved, (Ok(x), Ok(y)) if (x == Saved::Written) != (y == Saved::Written)),
         "exactly one: {saved:?}"
     );
-    assert_eq!(second.save(&snapshot("s", 3, 1)).await, Ok(Saved::Written));
+    let rebuilt = SessionSnapshot { based_on: Some((2, 0)), ..snapshot("s", 3, 1) };
+    assert_eq!(second.save(&rebuilt).await, Ok(Saved::Written));
     assert_eq!(first.save(&snapshot("s", 2, 9)).await, Ok(Saved::Superseded));
     assert_eq!(first.load(&session("s")).await, Ok(Some(snapshot("s", 3, 1))));
+}
+
+#[tokio::test]
+async fn what_a_node_wrote_after_another_had_read_the_record_is_not_forgotten() {
+    let redis = Redis::new().await;
+    let other_node = redis.other_node().await;
+    let (old, new) = (in_redis(&redis, "n1"), in_redis(&other_node, "n2"));
+    let first = SessionSnapshot { revision: 1, ..bare("s", 1) };
+    old.save(&first).await.unwrap();
+    let read = new.load(&session("s")).await.unwrap().unwrap();
+    assert_eq!(read.revision, 1);
+    // The old node answers a `subscribe` in the same moment.
+    let promised = SessionSnapshot { revision: 2, ..snapshot("s", 1, 0) };
+    assert_eq!(old.save(&promised).await, Ok(Saved::Written));
+    let rebuilt = SessionSnapshot { based_on: Some((1, 1)), ..bare("s", 2) };
+    assert_eq!(new.save(&rebuilt).await, Ok(Saved::Superseded));
+    assert_eq!(new.load(&session("s")).await, Ok(Some(promised)), "it reads again");
+    let rebuilt = SessionSnapshot { based_on: Some((1, 2)), ..snapshot("s", 2, 0) };
+    assert_eq!(new.save(&rebuilt).await, Ok(Saved::Written));
+}
+
+async fn an_earlier_save_that_comes_late_changes_nothing(records: &dyn SessionRecords) {
+    let later = SessionSnapshot { revision: 2, ..snapshot("s", 1, 0) };
+    records.save(&later).await.unwrap();
+    let earlier = SessionSnapshot { revision: 1, ..bare("s", 1) };
+    assert_eq!(records.save(&earlier).await, Ok(Saved::Written), "the later one says it all");
+    assert_eq!(records.load(&session("s")).await, Ok(Some(later)));
 }
 
 #[tokio::test]

@@ -11,14 +11,16 @@ use crate::session::snapshot::SessionSnapshot;
 pub enum Saved {
     /// The record is as the snapshot says.
     Written,
-    /// The record is as it was: the session has ended, or another node has taken it over.
+    /// The record is as it was: the session has ended, or another node has taken it over, or written it meanwhile.
     Superseded,
 }
 
 /// Keeps session records for `session.record_ttl` after the last write.
 #[async_trait]
 pub trait SessionRecords: Send + Sync {
-    /// Writes the record, unless it is of a later generation (`acknowledged.epoch`), or of the same on another node.
+    /// Writes the record, unless it is of a later generation (`acknowledged.epoch`), or of the same on another node. Nor
+    /// may a rebuilt session replace what another node has written since the record was read (`based_on`): it would be
+    /// forgotten. What this node has saved as a later revision of the same generation stays, and counts as written.
     async fn save(&self, snapshot: &SessionSnapshot) -> Result<Saved, BusError>;
 
     /// Reads a record.

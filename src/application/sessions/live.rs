@@ -19,6 +19,7 @@ use crate::session::machine::Session;
 use crate::session::reader::{
     AttachRefused, AttachRequest, Attached, DrainBudget, Drained, Outgoing, ReaderId,
 };
+use crate::session::snapshot::SessionSnapshot;
 
 /// Something that has come up in a session and must be done outside its lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,6 +154,12 @@ impl LiveSession {
             waker.wake();
         }
         (result, needs_care)
+    }
+
+    /// What is to be saved of it, and whether it still lives.
+    pub fn write_down(&self) -> (SessionSnapshot, bool) {
+        let machine = &mut self.inner.lock().machine;
+        (machine.next_snapshot(), machine.ended().is_none())
     }
 
     /// Makes the asker the one reader; the one that waits is woken to hear that it is not any more. Also says whether

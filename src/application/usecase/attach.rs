@@ -184,8 +184,8 @@ impl Gateway {
         let Some(asked) = &input.session else {
             return self.begin(identity, &input, Resume::New).await;
         };
+        let Ok(id) = SessionId::parse(asked) else { return self.replace_gone(identity, &input).await };
         for _ in 0..ATTACH_ATTEMPTS_MAX {
-            let Ok(id) = SessionId::parse(asked) else { break };
             let found = match self.session_of(identity, &id) {
                 Some(session) => self.resume_here(identity, &input, session).await?,
                 None => self.resume_from_record(identity, &input, &id).await?,
@@ -193,11 +193,20 @@ impl Gateway {
             match found {
                 Found::Attached(reading) => return Ok(*reading),
                 Found::JustEnded => {}
-                Found::Nothing => break,
+                Found::Nothing => return self.replace_gone(identity, &input).await,
             }
         }
+        // It is there, and changes hands: that must not cost its client the session.
+        Err(Refusal::new(ErrorCode::Unavailable, "the session is being taken over"))
+    }
+
+    async fn replace_gone(
+        self: &Arc<Self>,
+        identity: &Identity,
+        input: &AttachInput,
+    ) -> Result<Reading, Refusal> {
         if input.replace_expired {
-            self.begin(identity, &input, Resume::Expired).await
+            self.begin(identity, input, Resume::Expired).await
         } else {
             Err(session_gone())
         }
@@ -435,7 +444,7 @@ impl Gateway {
         }
         match self.save_record(&session).await {
             Recorded::Written => {}
-            // It was attached at another node meanwhile, or deleted.
+            // It was attached at another node meanwhile, or deleted; or its old node has written it since it was read.
             Recorded::Gone => return Ok(Found::JustEnded),
             Recorded::NotWritten => {
                 // Nobody must get a cursor of a generation that nobody else knows of.

@@ -195,7 +195,7 @@ impl Gateway {
             // From here on its reader is handed nothing more: what it has by now is what the record must know of.
             let (snapshot, _) = session.with(|machine| {
                 machine.supersede();
-                machine.snapshot()
+                machine.next_snapshot()
             });
             if session.peek(Session::is_superseded)
                 && let Err(error) = self.ports.records.save(&snapshot).await

@@ -1,5 +1,5 @@
-//! Session records as all nodes share them, with the rule of the script on Redis: a later generation wins; of the same
-//! one, the node that has it.
+//! Session records as all nodes share them, with the rule of the script on Redis: a later generation wins, if it is of the
+//! record that lies there; of the same one, the node that has it; of its own saves, the latest.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,14 +78,21 @@ impl SessionRecords for NodeRecords {
     async fn save(&self, snapshot: &SessionSnapshot) -> Result<Saved, BusError> {
         let write = async {
             let mut records = self.shared.0.lock();
+            let mut late = false;
             let superseded = match records.get(&snapshot.id) {
                 None => false,
                 Some(Record::Ended) => true,
                 Some(Record::Kept { snapshot: known, node }) => {
                     let (held, claimed) = (known.acknowledged.epoch, snapshot.acknowledged.epoch);
-                    claimed < held || (claimed == held && *node != self.node)
+                    let own = *node == self.node;
+                    late = claimed == held && own && known.revision > snapshot.revision;
+                    let read_before = snapshot.based_on == Some((held, known.revision));
+                    claimed < held || (!own && (claimed == held || !read_before))
                 }
             };
+            if late {
+                return Saved::Written;
+            }
             if superseded && self.mutant != Some(Mutant::NoGenerationCheck) {
                 return Saved::Superseded;
             }

@@ -90,9 +90,15 @@ impl SessionRecords for MemorySessionRecords {
     async fn save(&self, snapshot: &SessionSnapshot) -> Result<Saved, BusError> {
         let record = Record { snapshot: snapshot.clone(), saved: self.clock.unix() };
         let mut records = self.records.lock(&snapshot.id);
-        let known = records.by_id.get(&snapshot.id);
-        if known.is_some_and(|known| known.snapshot.acknowledged.epoch > snapshot.acknowledged.epoch) {
-            return Ok(Saved::Superseded);
+        if let Some(Record { snapshot: known, .. }) = records.by_id.get(&snapshot.id) {
+            let (held, claimed) = (known.acknowledged.epoch, snapshot.acknowledged.epoch);
+            if held > claimed {
+                return Ok(Saved::Superseded);
+            }
+            // Of no other node: there is none.
+            if held == claimed && known.revision > snapshot.revision {
+                return Ok(Saved::Written);
+            }
         }
         records.save(record, self.config.ttl);
         Ok(Saved::Written)
@@ -173,6 +179,8 @@ mod tests {
             acknowledged: Cursor { epoch: 1, number: 2, watermark: UnixMillis(3) },
             delivered_as_of: (1, 2),
             highest_attach: None,
+            revision: 0,
+            based_on: None,
             sent: Vec::new(),
             delivered_exactly: true,
             follow_all: None,

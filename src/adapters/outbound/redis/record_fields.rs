@@ -129,7 +129,7 @@ impl From<Told<'_>> for (LogPosition, Teller) {
     }
 }
 
-/// Fields and values, without `epoch` and `node`, which the script writes.
+/// Fields and values, without `epoch`, `node` and `revision`, which the script writes.
 pub(super) fn written(snapshot: &SessionSnapshot) -> Result<Vec<(&'static str, String)>, serde_json::Error> {
     let subscriptions: Vec<Subscription<'_>> = snapshot.subscriptions.iter().map(kept).collect();
     let sent: Vec<Sent<'_>> = snapshot.sent.iter().map(sent).collect();
@@ -173,6 +173,8 @@ pub(super) fn read<S: BuildHasher>(
         follow_all: field(FOLLOW_ALL).map(options).transpose().ok()?,
         subscriptions: subscriptions.into_iter().map(subscription).collect::<Option<_>>()?,
         delivered_exactly: field(DELIVERED_EXACTLY)?.parse().ok()?,
+        revision: field("revision").map_or(Ok(0), str::parse).ok()?,
+        based_on: None,
         sent: sent.into_iter().map(handed_out).collect::<Option<_>>()?,
     })
 }
@@ -304,6 +306,8 @@ mod tests {
             follow_all: Some(SubscribeOptions { presence: true, typing: false }),
             subscriptions: vec![followed, never_in_step],
             delivered_exactly: true,
+            revision: 23,
+            based_on: None,
             sent: vec![
                 sent(14, dialog(), Some((position("e\"6", 15), Teller::Entry)), Some(16)),
                 sent(17, own(), Some((position("e7", 18), Teller::Gap)), None),
@@ -313,10 +317,12 @@ mod tests {
         }
     }
 
-    /// The record as Redis holds it: its script writes the epoch.
+    /// The record as Redis holds it: its script writes epoch and revision.
     fn record(snapshot: &SessionSnapshot) -> HashMap<String, String> {
         let fields = written(snapshot).unwrap().into_iter().map(|(name, value)| (name.to_owned(), value));
-        fields.chain([("epoch".to_owned(), snapshot.acknowledged.epoch.to_string())]).collect()
+        let by_script =
+            [("epoch", snapshot.acknowledged.epoch.to_string()), ("revision", snapshot.revision.to_string())];
+        fields.chain(by_script.map(|(name, value)| (name.to_owned(), value))).collect()
     }
 
     #[test]

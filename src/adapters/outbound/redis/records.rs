@@ -66,13 +66,17 @@ impl RedisSessionRecords {
 impl SessionRecords for RedisSessionRecords {
     async fn save(&self, snapshot: &SessionSnapshot) -> Result<Saved, BusError> {
         let fields = record_fields::written(snapshot).map_err(|_| BusError::Unavailable)?;
+        let based_on = snapshot.based_on.map(|(epoch, revision)| format!("{epoch}.{revision}"));
+        let based_on = based_on.unwrap_or_default();
         let mut call = self
             .save
             .call()
             .key(self.commands.keys().session(&snapshot.id))
             .arg(snapshot.acknowledged.epoch)
             .arg(&self.config.node)
-            .arg(whole_millis(self.config.ttl));
+            .arg(whole_millis(self.config.ttl))
+            .arg(snapshot.revision)
+            .arg(based_on);
         for (field, value) in fields {
             call = call.arg(field).arg(value);
         }
