@@ -168,6 +168,7 @@ impl Gateway {
         let mut chores = session.take_chores();
         // What the user has joined is followed from there; the Store's list does not tell from where.
         chores.sort_by_key(|chore| *chore == Chore::Recheck);
+        keep_last_joining(&mut chores);
         let changed = chores.iter().any(|chore| *chore != Chore::Keep);
         for chore in chores {
             let kept = match &chore {
@@ -210,8 +211,10 @@ impl Gateway {
         if !self.catch_up(session, &own).await.is_ok_and(|report| report.live) {
             return false;
         }
+        let mut chores = session.take_chores();
+        keep_last_joining(&mut chores);
         let (moves, others): (Vec<Chore>, Vec<Chore>) =
-            session.take_chores().into_iter().partition(|chore| matches!(chore, Chore::Follow(..)));
+            chores.into_iter().partition(|chore| matches!(chore, Chore::Follow(..)));
         others.into_iter().for_each(|chore| session.add_chore(chore));
         let mut all_kept = true;
         for chore in moves {
@@ -416,6 +419,18 @@ impl Gateway {
         }
         if left.is_none_or(|options| options.presence) {
             self.leave_presence(session, dialog).await;
+        }
+    }
+}
+
+/// Of several joinings of one dialog only the last one counts: to follow it once for each would tell it again.
+fn keep_last_joining(chores: &mut Vec<Chore>) {
+    let all = std::mem::take(chores);
+    for (index, chore) in all.iter().enumerate() {
+        let again = matches!(chore, Chore::Follow(dialog, _)
+            if all[index + 1..].iter().any(|later| matches!(later, Chore::Follow(other, _) if other == dialog)));
+        if !again {
+            chores.push(chore.clone());
         }
     }
 }
