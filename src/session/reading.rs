@@ -106,7 +106,7 @@ impl Session {
     /// attaches again and gets the same. (Ephemeral events do leave.)
     pub fn drain(&mut self, reader: ReaderId, budget: DrainBudget, out: &mut Vec<Outgoing>) -> Drained {
         if let Some(ended) = self.ended {
-            return Drained::Dismissed(ended);
+            return Drained::Dismissed(self.sent_away_before(reader, ended).unwrap_or(ended));
         }
         let at = match &self.attachment {
             Attachment::Attached(current) if current.id == reader => match current.dismissal {
@@ -214,6 +214,16 @@ impl Session {
     pub fn send_away(&mut self, reconnect_after: Duration) {
         self.sent_away = true;
         self.dismiss(Dismissal::Draining { reconnect_after });
+    }
+
+    /// Why this reader was sent away before the session was given up here: its client comes back, the record is there.
+    fn sent_away_before(&self, reader: ReaderId, ended: Dismissal) -> Option<Dismissal> {
+        match &self.attachment {
+            Attachment::Attached(current) if current.id == reader && ended == Dismissal::Expired => {
+                current.dismissal
+            }
+            _ => None,
+        }
     }
 
     /// Whether the session was sent away.

@@ -3,7 +3,7 @@
 use edgeway::domain::time::Tick;
 use edgeway::session::intake::Progress;
 use edgeway::session::machine::Session;
-use edgeway::session::reader::{AttachRefused, Dismissal, Drained, Resume};
+use edgeway::session::reader::{AttachRefused, Dismissal, DrainBudget, Drained, Resume};
 use edgeway::session::replay::{LogExtent, Replay, plan};
 use edgeway::session::subscriptions::CatchUpFrom;
 
@@ -65,6 +65,19 @@ fn a_live_event_that_was_lost_is_read_by_a_rebuild_however_old_it_is() {
     let log = LogExtent { head: &head, first_offset: 1, first_since: 2 };
     let replay = plan(&asked.position, asked.from, log);
     assert_eq!(replay, Replay { gap: None, after_offset: 0 }, "{asked:?}");
+}
+
+#[test]
+fn whoever_was_asked_to_come_back_is_told_so_though_the_session_is_given_up_here() {
+    let mut session = session(&config(4, 1000), &["d"]);
+    let reader = attach(&mut session, None).reader;
+    let come_back = Dismissal::Draining { reconnect_after: std::time::Duration::from_millis(1) };
+    session.dismiss(come_back);
+    session.end(Dismissal::Expired);
+    assert_eq!(
+        session.drain(reader, DrainBudget { events: 1, bytes: 1 }, &mut Vec::new()),
+        Drained::Dismissed(come_back)
+    );
 }
 
 #[test]

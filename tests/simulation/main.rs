@@ -67,7 +67,7 @@ mod tests {
     ];
 
     /// Faults that were found beyond the seeds of every run.
-    const ONCE_FAILED: [(u64, &str); 11] = [
+    const ONCE_FAILED: [(u64, &str); 12] = [
         (1150, "a removal between the Store's answer and the subscription"),
         (2061, "a dialog that could not be followed when all were asked for was never tried again"),
         (4129, "a dialog that could not be followed when all were asked for was never tried again"),
@@ -75,6 +75,7 @@ mod tests {
         (6986, "a dialog that could not be followed when all were asked for was never tried again"),
         (1184, "an earlier save of a record came late, and undid a later one that was promised"),
         (6090, "what a node promised while another rebuilt the session was forgotten"),
+        (9490, "a reader of a session that could not be rebuilt was told that it is gone"),
         (11371, "a dialog that was joined twice in a moment was followed twice, and told twice"),
         (14673, "a dialog that was joined twice in a moment was followed twice, and told twice"),
         (3362, "`subscribe` was answered with not_member, and the dialog went on"),

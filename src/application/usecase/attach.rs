@@ -41,6 +41,8 @@ const REJOINS_AT_ONCE_MAX: usize = 64;
 const ROOM_LOOKS_MAX: usize = 4;
 /// The wait between two counts.
 const ROOM_LOOK_EVERY: Duration = Duration::from_millis(50);
+/// When whoever has found a session that could not be rebuilt may come back.
+const COME_BACK_AFTER: Duration = Duration::from_millis(500);
 /// How often an attach looks again when the session it found has just ended.
 const ATTACH_ATTEMPTS_MAX: usize = 3;
 
@@ -437,9 +439,7 @@ impl Gateway {
         }
         let reading = self.reading(session.clone(), input.transport, attached, Resume::Rebuilt, None);
         if let Err(refusal) = self.rejoin(&session).await {
-            // Its record is as it was: the next attach tries again.
-            session.with(|machine| machine.end(Dismissal::Expired));
-            self.bury(&session).await;
+            self.give_up_rebuild(&session).await;
             return Err(refusal);
         }
         match self.save_record(&session).await {
@@ -448,8 +448,7 @@ impl Gateway {
             Recorded::Gone => return Ok(Found::JustEnded),
             Recorded::NotWritten => {
                 // Nobody must get a cursor of a generation that nobody else knows of.
-                session.with(|machine| machine.end(Dismissal::Expired));
-                self.bury(&session).await;
+                self.give_up_rebuild(&session).await;
                 return Err(bus_refusal(BusError::Unavailable));
             }
         }
@@ -461,6 +460,16 @@ impl Gateway {
         }
         self.attend(&session);
         Ok(Found::Attached(Box::new(reading)))
+    }
+
+    /// The record is as it was: the next attach tries again. Another may have found the session here meanwhile: its client
+    /// has lost nothing, and is asked to come back.
+    async fn give_up_rebuild(self: &Arc<Self>, session: &Arc<LiveSession>) {
+        session.with(|machine| {
+            machine.dismiss(Dismissal::Draining { reconnect_after: COME_BACK_AFTER });
+            machine.end(Dismissal::Expired);
+        });
+        self.bury(session).await;
     }
 
     /// Asks the Store about every dialog of a record: nothing of a dialog may leave after its user was removed.
