@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::attach::{Attach, Credentials};
 use crate::harness::check;
-use crate::harness::client::{Client, numbered};
+use crate::harness::client::{Client, numbered, send};
 use crate::harness::ending::Ended;
 use crate::harness::line::Line;
 use crate::harness::names::unique;
@@ -16,7 +16,7 @@ use crate::harness::raw::{
     OPCODE_CONTINUATION, OPCODE_PING, OPCODE_TEXT, RawConnection, client_fragment, client_frame,
     frame_claiming,
 };
-use crate::harness::runner::within;
+use crate::harness::runner::{eventually, within};
 use crate::harness::server::Settings;
 use crate::harness::stage::Stage;
 use crate::harness::transport::Transport;
@@ -35,6 +35,7 @@ once! {
     an_offer_without_the_subprotocol_is_refused,
     an_upgrade_that_is_wrong_is_refused_by_http,
     a_polite_close_leaves_the_session,
+    what_was_said_just_before_the_close_is_carried_out,
     a_text_frame_of_64_kib_is_taken,
     a_fragmented_command_is_taken,
     a_frame_that_is_no_good_is_closed_with_its_code,
@@ -251,6 +252,34 @@ async fn a_polite_close_leaves_the_session() {
     let mut again = client.cut().attach(Transport::Ws).await;
     assert_eq!(again.resume(), "resumed");
     again.next_message_is("missed").await;
+}
+
+async fn what_was_said_just_before_the_close_is_carried_out() {
+    let stage = Stage::shared();
+    let (alice, bob) = (stage.user("alice").await, stage.user("bob").await);
+    let dialog = unique("d");
+    let mut writer = bob.attach_to(Transport::Ws, &[&dialog]).await;
+    writer.say(&dialog, "read this").await;
+    let mut reader = alice.attach_to(Transport::Ws, &[&dialog]).await;
+    let session = reader.session().to_owned();
+    match reader.line() {
+        Line::Ws(line) => {
+            line.send_json(&json!({ "type": "read_upto", "dialog_id": dialog, "seq": 1 })).await;
+            line.send_json(&send(&dialog, "last.words", "and so to bed")).await;
+            line.send_json(&json!({ "type": "bye" })).await;
+            line.close().await;
+        }
+        other => panic!("not a WebSocket: {other:?}"),
+    }
+    let receipt = writer.event_of("receipt").await;
+    assert_eq!((&receipt["user_id"], &receipt["read_seq"]), (&json!(alice.id()), &json!(1)), "{receipt}");
+    writer.next_message_is("and so to bed").await;
+    drop(reader);
+    // The `bye` is carried out after all the rest.
+    eventually("the session is gone", || async {
+        (alice.post(&session, &json!({ "type": "ping" })).await.status == 410).then_some(())
+    })
+    .await;
 }
 
 async fn a_text_frame_of_64_kib_is_taken() {

@@ -180,7 +180,9 @@ document.addEventListener("keydown", (event) => {
     open(sidebar.neighbour(event.key === "ArrowUp" ? -1 : 1));
   }
 });
+window.addEventListener("pagehide", () => chat.leave());
 document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "hidden") chat.leave();
   client.status(document.visibilityState === "visible" ? "online" : "away").catch(() => {});
 });
 window.addEventListener("popstate", () => {

@@ -129,9 +129,18 @@ export class Chat {
     dialog.readSeq = dialog.toldSeq = dialog.lastSeq;
     this.#changed("dialogs", dialog);
     clearTimeout(dialog.readTimer);
-    dialog.readTimer = setTimeout(() => {
-      this.#client.readUpto(dialog.id, dialog.toldSeq).catch(() => {}); // the next one says the same
-    }, READ_DELAY_MS);
+    dialog.readTimer = setTimeout(() => this.#tellRead(dialog), READ_DELAY_MS);
+  }
+
+  /** The page may not come back: what has been read is told at once. */
+  leave() {
+    for (const dialog of this.dialogs.values()) if (dialog.readTimer) this.#tellRead(dialog);
+  }
+
+  #tellRead(dialog) {
+    clearTimeout(dialog.readTimer);
+    dialog.readTimer = 0;
+    this.#client.readUpto(dialog.id, dialog.toldSeq).catch(() => {}); // the next one says the same
   }
 
   get unread() {

@@ -73,6 +73,21 @@ describe("a chat", () => {
     assert.notEqual(await first.session(), await second.session());
   });
 
+  for (const transport of ["ws", "poll"]) {
+    test(`over ${transport}: what was read just before the page went away has been read`, async (t) => {
+      const dialog = `away.${transport}`;
+      const [reader, bob] = await Promise.all([open(t, "rita", { dialog }), open(t, "bob", { dialog })]);
+      await reader.use(transport);
+      await reader.page.evaluate((id) => {
+        const read = () => (window.edgeway.chat.dialogs.get(id).readSeq > 0 ? location.replace("about:blank") : setTimeout(read));
+        read();
+      }, dialog);
+      await bob.say("gone already?");
+      await reader.page.waitForURL("about:blank");
+      await bob.page.locator(".mark.read").waitFor();
+    });
+  }
+
   test("older messages come when one scrolls back, and what was in view stays there", async (t) => {
     const ann = await open(t, "ann", { dialog: "long" });
     await burst(ann, "long", 90);

@@ -37,6 +37,7 @@ use crate::application::command::{Command, Reply};
 use crate::application::ports::auth::{AuthError, Identity};
 use crate::application::ports::telemetry::labels::CommandType;
 use crate::application::ports::telemetry::occurrence::Occurrence;
+use crate::application::sessions::live::LiveSession;
 use crate::application::trace::RequestContext;
 use crate::application::usecase::attach::{Reading, unverified};
 use crate::domain::error::{ErrorCode, Refusal};
@@ -85,7 +86,7 @@ pub async fn open_websocket(
     let admitted = admit_connect(&edge, client, Connect::GoOn);
     let (head, ()) = accepted.response.into_parts();
     let tasks = edge.tasks.clone();
-    tasks.spawn(async move {
+    edge.tasks.clone().spawn(async move {
         let query = query.map_err(|_| Refusal::new(ErrorCode::BadRequest, "the query can't be read"));
         let asking = Asking { query: admitted.and(query), headers, client };
         // Boxed, as are all that a connection does once: its task should be as small as it is while it waits.
@@ -97,7 +98,11 @@ pub async fn open_websocket(
                     Some(request) => Box::pin(request.scope(serving)).await,
                     None => serving.await,
                 };
-                farewell.map(|farewell| (connection.into_socket(), farewell))
+                let (socket, unheard) = connection.into_parts();
+                if let Some(unheard) = unheard {
+                    tasks.spawn(unheard.carry_out());
+                }
+                farewell.map(|farewell| (socket, farewell))
             }
             Some(Err(parting)) => Some(parting),
             None => None,
@@ -264,6 +269,31 @@ enum Bye {
     UnderWay,
 }
 
+/// What a client has said before it went. It is carried out all the same: a page that closes says how far it was read, and
+/// does not wait for the answer.
+struct Unheard {
+    edge: Arc<Edge>,
+    identity: Arc<Identity>,
+    session: Arc<LiveSession>,
+    in_flight: Option<Box<FuturesUnordered<BoxFuture<'static, Answered>>>>,
+    says_bye: bool,
+}
+
+impl Unheard {
+    async fn carry_out(self) {
+        let patience = self.edge.gateway.config().send_patience;
+        let rest = async {
+            if let Some(mut commands) = self.in_flight {
+                while commands.next().await.is_some() {}
+            }
+            if self.says_bye {
+                let _ = self.edge.gateway.carry_out(&self.identity, &self.session, Command::Bye).await;
+            }
+        };
+        let _ = timeout(patience, rest).await;
+    }
+}
+
 /// An attached WebSocket.
 struct Connection {
     edge: Arc<Edge>,
@@ -304,8 +334,18 @@ impl Connection {
         connection
     }
 
-    fn into_socket(self: Box<Self>) -> Socket {
-        self.socket
+    /// Lets go of the session. What is under way goes on, if there is something.
+    fn into_parts(self: Box<Self>) -> (Socket, Option<Unheard>) {
+        let Self { edge, socket, identity, reading, in_flight, bye, .. } = *self;
+        let says_bye = matches!(bye, Bye::Waiting(_));
+        let unheard = (in_flight.is_some() || says_bye).then(|| Unheard {
+            session: reading.session().clone(),
+            edge,
+            identity,
+            in_flight,
+            says_bye,
+        });
+        (socket, unheard)
     }
 
     /// Serves the connection to its end. `None`: there is nobody left to say anything to.

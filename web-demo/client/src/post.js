@@ -8,6 +8,8 @@ const BATCH_MAX_COMMANDS = 32;
 /** Of the 64 KiB that a batch may have. */
 const BATCH_MAX_BYTES = 62_000;
 const POST_MAX_MS = 20_000;
+/** Up to this size a batch gets through although its page goes away; a browser has 64 KiB in all for such (Fetch, 5.7). */
+const KEEPALIVE_MAX_CHARS = 4096;
 const BACKOFF = { backoffFirst: 250, backoffMax: 5000 };
 
 /**
@@ -77,11 +79,13 @@ function nextBatch(queue) {
 async function post(host, batch, signal) {
   const url = new URL("v1/commands", host.base);
   url.searchParams.set("session", host.session() ?? "");
+  const body = JSON.stringify(batch);
   try {
     const response = await host.fetch(url, {
       method: "POST",
       headers: { Authorization: `Bearer ${host.token()}`, "Content-Type": "application/json" },
-      body: JSON.stringify(batch),
+      body,
+      keepalive: body.length <= KEEPALIVE_MAX_CHARS,
       signal: AbortSignal.any([signal, AbortSignal.timeout(POST_MAX_MS)]),
     });
     return response.status === 200 ? await response.json() : await endOf(response);
