@@ -20,7 +20,7 @@ use super::http::reject::Rejection;
 use super::http::sessions::{delete_session, issue_ticket};
 use super::poll::poll;
 use super::sse::stream_events;
-use super::ws::open_websocket;
+use super::ws::open::open_websocket;
 use crate::domain::error::{ErrorCode, Refusal};
 
 /// Longest path and query, in bytes: a token of 8 KiB still fits.

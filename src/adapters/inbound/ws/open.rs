@@ -1,0 +1,104 @@
+//! The upgrade, and the task that a connection is from then on.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use hyper::upgrade::OnUpgrade;
+use tokio::net::TcpStream;
+
+use super::admit::{Asking, admit};
+use super::connection::Connection;
+use super::farewell::{Farewell, part};
+use crate::adapters::inbound::http::asked::request_context;
+use crate::adapters::inbound::http::client::{ClientIp, admit_connect};
+use crate::adapters::inbound::http::edge::Edge;
+use crate::adapters::inbound::http::reject::Rejection;
+use crate::adapters::inbound::listener::slot::ConnectionSlot;
+use crate::adapters::inbound::websocket::handshake;
+use crate::adapters::inbound::websocket::socket::WebSocket;
+use crate::adapters::inbound::websocket::transport::Transport as Stream;
+use crate::application::admission::Connect;
+use crate::application::trace::RequestContext;
+use crate::domain::error::{ErrorCode, Refusal};
+
+/// The subprotocol of RFC 6455 §1.9 that this server speaks.
+pub const SUBPROTOCOL: &str = "edgeway.v1";
+
+/// What is spoken over: cleartext or TLS, or a stream of HTTP/2.
+pub(super) type Socket = WebSocket<Stream<TcpStream>>;
+
+/// Upgrades the connection. What is wrong with the request itself is answered by HTTP; what is wrong with credentials,
+/// session or cursor afterwards, since a browser can't see an HTTP status here.
+///
+/// # Errors
+/// A [`Rejection`] with the headers that RFC 6455 §4.4 wants.
+pub async fn open_websocket(
+    State(edge): State<Arc<Edge>>,
+    mut request: Request,
+) -> Result<Response, Response> {
+    let accepted = handshake::accept(&mut request, SUBPROTOCOL).map_err(|error| {
+        let mut response =
+            Rejection::of_http(error.status(), "not a WebSocket request of this protocol").into_response();
+        response.headers_mut().extend(error.headers());
+        response
+    })?;
+    let query = axum::extract::Query::try_from_uri(request.uri()).map(|query| query.0);
+    let headers = request.headers().clone();
+    // The connection counts until it ends here, not until HTTP lets go of it.
+    let slot = request.extensions().get::<ConnectionSlot>().cloned();
+    let client = request.extensions().get::<ClientIp>().copied();
+    // Like going on, as long as nobody knows better: the session may be named in a `hello`.
+    let admitted = admit_connect(&edge, client, Connect::GoOn);
+    let (head, ()) = accepted.response.into_parts();
+    let tasks = edge.tasks.clone();
+    edge.tasks.clone().spawn(async move {
+        let query = query.map_err(|_| Refusal::new(ErrorCode::BadRequest, "the query can't be read"));
+        let asking = Asking { query: admitted.and(query), headers, client };
+        // Boxed, as are all that a connection does once: its task should be as small as it is while it waits.
+        let begun = Box::pin(begin(edge, accepted.upgrade, accepted.deflates, asking)).await;
+        let parting = match begun {
+            Some(Ok((mut connection, request))) => {
+                let serving = poll_fn(|cx| connection.poll(cx));
+                let farewell = match request {
+                    Some(request) => Box::pin(request.scope(serving)).await,
+                    None => serving.await,
+                };
+                let (socket, unheard) = connection.into_parts();
+                if let Some(unheard) = unheard {
+                    tasks.spawn(unheard.carry_out());
+                }
+                farewell.map(|farewell| (socket, farewell))
+            }
+            Some(Err(parting)) => Some(parting),
+            None => None,
+        };
+        if let Some((socket, farewell)) = parting {
+            Box::pin(part(socket, farewell)).await;
+        }
+        drop(slot);
+    });
+    Ok(Response::from_parts(head, axum::body::Body::empty()))
+}
+
+/// From the upgrade to an attached connection. `None`: there is nobody any more.
+async fn begin(
+    edge: Arc<Edge>,
+    upgrade: OnUpgrade,
+    deflates: bool,
+    asking: Asking,
+) -> Option<Result<(Box<Connection>, Option<RequestContext>), (Socket, Farewell)>> {
+    // All that is said here belongs to the trace of the request that opened it; each command has an id of its own.
+    let request = request_context(&asking.headers).and_then(|request| request.trace);
+    let request = request.map(|trace| RequestContext { trace: Some(trace), request_id: None });
+    let mut socket: Socket = WebSocket::from_upgraded(upgrade.await.ok()?, edge.config.ws_frame_bytes);
+    if deflates {
+        socket.deflate();
+    }
+    let admitted = admit(&edge, &mut socket, &asking).await;
+    Some(match admitted {
+        Ok((identity, reading)) => Ok((Box::new(Connection::new(edge, socket, identity, reading)), request)),
+        Err(farewell) => Err((socket, farewell)),
+    })
+}
