@@ -81,7 +81,7 @@ impl Client<'_> {
                 }
             }
             Piece::Ping => answer = Some(PONG.to_vec()),
-            Piece::Close => wrong = Some("closed by a frame".to_owned()),
+            Piece::Close(code) => wrong = Some(format!("closed with {code}")),
             Piece::Event(json) => {
                 if !std::mem::replace(welcomed, true) {
                     tally.welcomed();

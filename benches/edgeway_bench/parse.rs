@@ -21,8 +21,8 @@ pub(crate) enum Piece<'a> {
     Event(&'a [u8]),
     /// A ping of WebSocket.
     Ping,
-    /// The end.
-    Close,
+    /// The end, with its code (RFC 6455 §5.5.1); 0 if there is none.
+    Close(u16),
 }
 
 impl Parser {
@@ -96,7 +96,7 @@ impl Parser {
         let payload = bytes.get(start..start + length)?;
         let done = inflate.decompress_vec(payload, &mut self.inflated, flush).is_ok()
             && inflate.decompress_vec(&[0, 0, 0xff, 0xff], &mut self.inflated, flush).is_ok();
-        take(if done { Piece::Event(&self.inflated) } else { Piece::Close });
+        take(if done { Piece::Event(&self.inflated) } else { Piece::Close(0) });
         Some(start + length)
     }
 }
@@ -117,7 +117,10 @@ fn frame(bytes: &[u8], take: &mut impl FnMut(Piece<'_>)) -> Option<usize> {
     let payload = &bytes[start..start + length];
     match bytes[0] & 0x0f {
         1 => take(Piece::Event(payload)),
-        8 => take(Piece::Close),
+        8 => take(Piece::Close(match payload {
+            [high, low, ..] => u16::from_be_bytes([*high, *low]),
+            _ => 0,
+        })),
         9 => take(Piece::Ping),
         _ => {}
     }

@@ -14,12 +14,14 @@ use crate::plan::{Carriage, Plan};
 use crate::tally::Tally;
 use crate::tokens::Tokens;
 
-/// So many may be connecting at the same time.
+/// So many may be connecting at the same time, unless a scenario says less.
 const CONNECTING_MAX: u64 = 128;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Clients, connected until it is dropped.
 pub(crate) struct Swarm {
+    /// So many may be connecting at the same time.
+    pub(crate) connecting_max: u64,
     pub(crate) tally: Arc<Tally>,
     clients: JoinSet<()>,
     pub(crate) notebooks: Vec<Arc<Mutex<Memory>>>,
@@ -79,7 +81,12 @@ impl<'a> Crowd<'a> {
 
 impl Swarm {
     pub(crate) fn empty() -> Self {
-        Self { tally: Arc::default(), clients: JoinSet::new(), notebooks: Vec::new() }
+        Self {
+            connecting_max: CONNECTING_MAX,
+            tally: Arc::default(),
+            clients: JoinSet::new(),
+            notebooks: Vec::new(),
+        }
     }
 
     pub(crate) async fn add(
@@ -95,7 +102,7 @@ impl Swarm {
             self.notebooks.extend(notebook.clone());
             self.clients.spawn(client::run(plan, self.tally.clone(), notebook));
             if !at_once {
-                let least = (before + begun as u64 + 1).saturating_sub(CONNECTING_MAX);
+                let least = (before + begun as u64 + 1).saturating_sub(self.connecting_max);
                 self.tally.wait_ready(least, PATIENCE).await?;
             }
         }

@@ -49,6 +49,8 @@ async fn dialogs(setting: &mut Setting, count: usize) -> anyhow::Result<()> {
         plan.path = Some(format!("/v1/ws?dialogs={}&device_id=x", list.join(",")));
     }
     let mut swarm = Swarm::empty();
+    // Each makes the reference Store write 20 memberships; more at a time, and it takes longer than a call may.
+    swarm.connecting_max = 8;
     swarm.add(plans, false, false).await?;
     sleep(SETTLE).await;
     let kib = (server.pss()? - before) as f64 / count as f64 / 1024.0;
