@@ -1,6 +1,7 @@
 //! What a simulated client does.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How a session travels.
@@ -32,12 +33,10 @@ pub(crate) struct Plan {
     /// Names the client, and picks the loopback address that it comes from.
     pub(crate) number: usize,
     pub(crate) token: Option<Arc<str>>,
-    /// Which dialog it follows: `d` and this number.
-    pub(crate) dialog: Option<usize>,
+    /// Which dialogs it follows: `d` and each of these numbers.
+    pub(crate) dialogs: Range<usize>,
     /// The session to go on with, and its cursor.
     pub(crate) resume: Option<(String, String)>,
-    /// The path without its query; the protocol's own if there is none.
-    pub(crate) path: Option<String>,
 }
 
 /// So many connections come from one loopback address: ephemeral ports are not endless.
@@ -54,17 +53,20 @@ impl Plan {
         let mut query = Vec::new();
         match &self.resume {
             Some((session, cursor)) => query.push(format!("session={session}&cursor={cursor}")),
-            None => query.extend(self.dialog.map(|dialog| format!("dialogs=d{dialog}"))),
+            None if self.dialogs.is_empty() => {}
+            None => {
+                let names: Vec<_> = self.dialogs.clone().map(|dialog| format!("d{dialog}")).collect();
+                query.push(format!("dialogs={}", names.join(",")));
+            }
         }
         if self.carriage == Carriage::Poll {
             query.push("wait_ms=55000".to_owned());
         }
-        let own = match self.carriage {
+        let path = match self.carriage {
             Carriage::Ws | Carriage::WsDeflate => "/v1/ws",
             Carriage::Sse => "/v1/sse",
             Carriage::Poll => "/v1/poll",
         };
-        let path = self.path.as_deref().unwrap_or(own);
         let mut text = format!("GET {path}?{} HTTP/1.1\r\nHost: {}\r\n", query.join("&"), self.server);
         if let Some(token) = &self.token {
             text.push_str(&format!("Authorization: Bearer {token}\r\n"));

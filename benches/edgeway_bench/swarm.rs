@@ -14,14 +14,12 @@ use crate::plan::{Carriage, Plan};
 use crate::tally::Tally;
 use crate::tokens::Tokens;
 
-/// So many may be connecting at the same time, unless a scenario says less.
+/// So many may be connecting at the same time.
 const CONNECTING_MAX: u64 = 128;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Clients, connected until it is dropped.
 pub(crate) struct Swarm {
-    /// So many may be connecting at the same time.
-    pub(crate) connecting_max: u64,
     pub(crate) tally: Arc<Tally>,
     clients: JoinSet<()>,
     pub(crate) notebooks: Vec<Arc<Mutex<Memory>>>,
@@ -58,9 +56,8 @@ impl<'a> Crowd<'a> {
                 server: self.server.address,
                 number,
                 token,
-                dialog: dialog(index),
+                dialogs: dialog(index).map_or(0..0, |dialog| dialog..dialog + 1),
                 resume: None,
-                path: None,
             })
         };
         (0..self.count).map(plan).collect()
@@ -81,12 +78,7 @@ impl<'a> Crowd<'a> {
 
 impl Swarm {
     pub(crate) fn empty() -> Self {
-        Self {
-            connecting_max: CONNECTING_MAX,
-            tally: Arc::default(),
-            clients: JoinSet::new(),
-            notebooks: Vec::new(),
-        }
+        Self { tally: Arc::default(), clients: JoinSet::new(), notebooks: Vec::new() }
     }
 
     pub(crate) async fn add(
@@ -102,7 +94,7 @@ impl Swarm {
             self.notebooks.extend(notebook.clone());
             self.clients.spawn(client::run(plan, self.tally.clone(), notebook));
             if !at_once {
-                let least = (before + begun as u64 + 1).saturating_sub(self.connecting_max);
+                let least = (before + begun as u64 + 1).saturating_sub(CONNECTING_MAX);
                 self.tally.wait_ready(least, PATIENCE).await?;
             }
         }

@@ -45,12 +45,9 @@ async fn dialogs(setting: &mut Setting, count: usize) -> anyhow::Result<()> {
     let mut plans = Crowd::of(&server, &setting.tokens, 0, count).plans(|_| Carriage::Ws, |_| None)?;
     for (index, plan) in plans.iter_mut().enumerate() {
         let first = index / EACH * EACH;
-        let list: Vec<String> = (first..first + EACH).map(|dialog| format!("d{dialog}")).collect();
-        plan.path = Some(format!("/v1/ws?dialogs={}&device_id=x", list.join(",")));
+        plan.dialogs = first..first + EACH;
     }
     let mut swarm = Swarm::empty();
-    // Each makes the reference Store write 20 memberships; more at a time, and it takes longer than a call may.
-    swarm.connecting_max = 8;
     swarm.add(plans, false, false).await?;
     sleep(SETTLE).await;
     let kib = (server.pss()? - before) as f64 / count as f64 / 1024.0;
