@@ -37,7 +37,7 @@ use tokio_util::task::TaskTracker;
 
 use redis_server::RedisServer;
 
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the benchmark uses part of it")]
 #[path = "../tests/support/redis_server.rs"]
 mod redis_server;
 

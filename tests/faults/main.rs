@@ -25,7 +25,7 @@ mod crowd;
 mod garbage;
 // The clients and nodes of the other suites can do more than is needed here.
 #[cfg(test)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "these tests use part of it")]
 #[path = "../two_nodes/harness/mod.rs"]
 mod harness;
 #[cfg(test)]
@@ -40,7 +40,7 @@ mod oracle;
 #[cfg(test)]
 mod reader;
 #[cfg(test)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "these tests use part of it")]
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 #[cfg(test)]

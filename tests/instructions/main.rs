@@ -7,6 +7,8 @@
 
 #![expect(clippy::print_stdout, reason = "what it says is its result")]
 
+#[path = "../support/hot_path.rs"]
+mod hot_path;
 mod paths;
 
 use std::process::{Command, ExitCode, Stdio};

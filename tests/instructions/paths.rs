@@ -10,17 +10,12 @@ use edgeway::adapters::inbound::wire::commands::parse_frame;
 use edgeway::adapters::inbound::wire::events::{JsonCodec, PREFIX_MAX_BYTES, write_prefix};
 use edgeway::application::ports::bus::LogEntry;
 use edgeway::application::ports::codec::EventCodec;
-use edgeway::application::sessions::live::LiveSession;
-use edgeway::domain::event::{Event, EventKind, LogPosition, Logged};
-use edgeway::domain::ids::{DialogId, FeedKey, SessionId, UserId};
-use edgeway::domain::time::{Tick, UnixMillis};
+use edgeway::domain::event::{Event, EventKind, Logged};
+use edgeway::domain::ids::UserId;
 use edgeway::session::cursor::Cursor;
-use edgeway::session::intake::CaughtUp;
-use edgeway::session::machine::{Config, Session};
 use edgeway::session::outbox::{Outbox, OutboxLimits};
-use edgeway::session::reader::{AttachRequest, DrainBudget, ReaderId, Transport};
-use edgeway::session::snapshot::SubscribeOptions;
-use edgeway::session::subscriptions::Confirmed;
+
+use crate::hot_path::{Follower, MESSAGE, SEND, START, feed_key};
 
 /// A hot path.
 pub(crate) struct Path {
@@ -50,25 +45,8 @@ pub(crate) const PATHS: [Path; 7] = [
     Path { name: "cursor: read", run: cursor, each: 1, instructions: 4_736 },
 ];
 
-const START: UnixMillis = UnixMillis(1_800_000_000_000);
-const BUDGET: DrainBudget = DrainBudget { events: 64, bytes: 1024 * 1024 };
 /// As large as a message can be: whoever copies it is seen.
 const BODY_BYTES: usize = 16 * 1024;
-const MESSAGE: &str = concat!(
-    r#"{"type":"message_new","dialog_id":"d1","message":{"message_id":"0198a7c2-6a1e-7c3b-9d54-0f2b6f1c7e10","#,
-    r#""dialog_id":"d1","seq":4711,"sender_id":"alice","client_message_id":"c-0198a7c26a1e","#,
-    r#""body":{"text":"Shall we meet at the usual place at seven? I'll bring the maps."},"#,
-    r#""created_at":"2027-01-15T08:00:00.000Z"}}"#
-);
-const SEND: &str = concat!(
-    r#"{"type":"send_message","ref":"17","dialog_id":"d1","client_message_id":"c-0198a7c26a1e","#,
-    r#""body":{"text":"Shall we meet at the usual place at seven? I'll bring the maps."}}"#
-);
-
-fn feed_key() -> FeedKey {
-    FeedKey::Dialog(DialogId::parse("d1").expect("an id"))
-}
-
 fn event(offset: u64, body: &Bytes) -> Arc<Event> {
     Arc::new(Event {
         feed: feed_key(),
@@ -99,7 +77,8 @@ fn outbox(rounds: u64) {
 }
 
 fn fan_out(rounds: u64) {
-    let followers: Vec<Follower> = (0..FOLLOWERS).map(Follower::new).collect();
+    let followers: Vec<Follower> =
+        (0..FOLLOWERS as usize).map(|number| Follower::new(number, &feed_key(), "e")).collect();
     let body = Bytes::from(vec![b'x'; BODY_BYTES]);
     for offset in 1..=rounds {
         let event = event(offset, &body);
@@ -151,59 +130,5 @@ fn cursor(rounds: u64) {
     let text = Cursor { epoch: 1_234_567_890, number: 4711, watermark: START }.to_string();
     for _ in 0..rounds {
         black_box(black_box(text.as_str()).parse::<Cursor>().expect("a cursor"));
-    }
-}
-
-/// A session that is in step with the feed and is being read.
-struct Follower {
-    session: Arc<LiveSession>,
-    reader: ReaderId,
-}
-
-impl Follower {
-    fn new(number: u64) -> Self {
-        let mut machine = Session::new(
-            Arc::new(Config::default()),
-            SessionId::parse(&format!("s{number}")).expect("an id"),
-            UserId::parse(&format!("u{number}")).expect("an id"),
-            None,
-            1,
-            Tick(0),
-            START,
-        );
-        let feed = feed_key();
-        let options = SubscribeOptions { presence: false, typing: true };
-        let position = LogPosition { epoch: "e".into(), offset: 0 };
-        let confirmed = Confirmed { feed: position.clone(), own: None, at: START };
-        machine.subscribe(&feed, options, position.clone(), confirmed, 0).expect("the first one");
-        let asked = machine.catch_up(&feed).expect("behind until told otherwise");
-        let nothing_missed = CaughtUp {
-            asked,
-            start: position.clone(),
-            gap: Vec::new(),
-            events: Vec::new(),
-            reached: position,
-            complete: true,
-        };
-        machine.apply(nothing_missed, START);
-        let request = AttachRequest {
-            cursor: None,
-            attach: None,
-            transport: Transport::WebSocket,
-            token_expires_at: UnixMillis(u64::MAX),
-        };
-        let reader = machine.attach(&request, START).expect("nobody else reads").reader;
-        Self { session: LiveSession::new(machine), reader }
-    }
-
-    /// Takes what is there, and says that it has it.
-    fn read(&self) {
-        let mut out = Vec::new();
-        self.session.with(|machine| {
-            machine.drain(self.reader, BUDGET, &mut out);
-            if let Some(cursor) = machine.reader_cursor(self.reader) {
-                machine.acknowledge(cursor).expect("its own cursor");
-            }
-        });
     }
 }

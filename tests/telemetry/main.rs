@@ -14,7 +14,7 @@ mod exposition;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "these tests use part of it")]
 #[path = "../two_nodes/harness/program.rs"]
 mod program;
 #[cfg(test)]

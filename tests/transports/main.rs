@@ -43,8 +43,7 @@ macro_rules! once {
     };
 }
 
-// Its clients can do more than is needed here: other suites use them, too.
-#[allow(dead_code)]
+#[allow(dead_code, reason = "its clients can do more than is needed here: other suites use them, too")]
 mod harness;
 
 mod attach;

@@ -21,16 +21,18 @@ mod admin;
 mod drain;
 #[cfg(test)]
 mod faults;
-// What the clients can do beyond this is what the transport suite uses.
 #[cfg(test)]
-#[allow(dead_code)]
+#[allow(
+    dead_code,
+    reason = "its clients can do more than is needed here: the transport suite uses them, too"
+)]
 mod harness;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod moves;
 #[cfg(test)]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "these tests use part of it")]
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 #[cfg(test)]

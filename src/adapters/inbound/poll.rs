@@ -15,9 +15,9 @@ use super::http::credentials::identify;
 use super::http::edge::Edge;
 use super::http::reject::{Rejection, json};
 use super::http::relay::{self, Answerer};
-use super::wire::control::{GoAway, Welcome, goaway_json, token_expiring_json, welcome_json};
+use super::wire::control::{GoAway, goaway_json, token_expiring_json};
 use super::wire::events::write_prefix;
-use crate::application::ports::auth::{AuthError, Identity};
+use crate::application::ports::auth::AuthError;
 use crate::application::usecase::attach::{Reading, session_gone, unverified};
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::session::reader::{Dismissal, DrainBudget, Drained, Outgoing, Transport};
@@ -71,7 +71,7 @@ async fn answer(edge: Arc<Edge>, query: AttachQuery, asked: Asked) -> Result<Res
     drop(asked);
     let mut answer = Answer::default();
     if query.session.is_none() {
-        answer.add(&welcome(&edge, &reading, &identity));
+        answer.add(&edge.welcome(&reading, &identity));
         return Ok(answer.finish(&reading, false));
     }
     let deadline = Instant::now() + wait;
@@ -103,20 +103,6 @@ fn wait_of(edge: &Edge, query: &AttachQuery) -> Result<Duration, Refusal> {
     };
     let jitter = wait / u32::try_from(WAIT_JITTER_PART).unwrap_or(1);
     Ok(wait - jitter.mul_f64(fastrand::f64()))
-}
-
-fn welcome(edge: &Edge, reading: &Reading, identity: &Identity) -> Vec<u8> {
-    let session = reading.session();
-    let welcome = Welcome {
-        session: session.id().as_str(),
-        user_id: session.user_id().as_str(),
-        cursor: reading.cursor,
-        subscribed: reading.subscribed.as_ref(),
-        resume: reading.resume,
-        token_expires_at: identity.expires_at,
-        server_time: edge.gateway.clock().unix(),
-    };
-    welcome_json(&welcome, &edge.terms)
 }
 
 fn dismissed(dismissal: Dismissal, mut answer: Answer, reading: &Reading) -> Result<Response, Rejection> {

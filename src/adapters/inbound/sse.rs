@@ -26,7 +26,7 @@ use super::http::credentials::identify;
 use super::http::edge::Edge;
 use super::http::reject::Rejection;
 use super::http::relay::{self, Answerer};
-use super::wire::control::{GoAway, HEARTBEAT_JSON, Welcome, goaway_json, token_expiring_json, welcome_json};
+use super::wire::control::{GoAway, HEARTBEAT_JSON, goaway_json, token_expiring_json};
 use super::wire::events::write_prefix;
 use crate::application::ports::auth::Identity;
 use crate::application::usecase::attach::Reading;
@@ -168,21 +168,11 @@ impl EventStream {
     }
 
     fn opening_bytes(&self, identity: &Identity) -> Vec<u8> {
-        let session = self.reading.session();
         let mut out = Vec::with_capacity(PADDING_BYTES + 1024);
         write_padding(&mut out);
         write_retry(jittered(RETRY_FIRST, RETRY_JITTER), &mut out);
-        let welcome = Welcome {
-            session: session.id().as_str(),
-            user_id: session.user_id().as_str(),
-            cursor: self.reading.cursor,
-            subscribed: self.reading.subscribed.as_ref(),
-            resume: self.reading.resume,
-            token_expires_at: identity.expires_at,
-            server_time: self.edge.gateway.clock().unix(),
-        };
         self.write_id(&self.reading.cursor, &mut out);
-        write_data(&welcome_json(&welcome, &self.edge.terms), &mut out);
+        write_data(&self.edge.welcome(&self.reading, identity), &mut out);
         out
     }
 

@@ -10,9 +10,11 @@ use super::origin::AllowedOrigins;
 use crate::adapters::inbound::peers::pool::Peers;
 use crate::adapters::inbound::websocket::deflate::SharedDeflate;
 use crate::adapters::inbound::wire::commands::BATCH_COMMANDS_MAX;
-use crate::adapters::inbound::wire::control::Terms;
+use crate::adapters::inbound::wire::control::{Terms, Welcome, welcome_json};
 use crate::application::gateway::Gateway;
+use crate::application::ports::auth::Identity;
 use crate::application::ports::telemetry::occurrence::Occurrence;
+use crate::application::usecase::attach::Reading;
 use crate::domain::error::Refusal;
 use crate::session::reader::Transport;
 
@@ -88,6 +90,22 @@ impl Edge {
             node: behind.node.clone(),
         };
         Arc::new(Self { gateway, config, terms, peers, tasks, deflate: SharedDeflate::default() })
+    }
+
+    /// The `welcome` of an attach.
+    #[must_use]
+    pub fn welcome(&self, reading: &Reading, identity: &Identity) -> Vec<u8> {
+        let session = reading.session();
+        let welcome = Welcome {
+            session: session.id().as_str(),
+            user_id: session.user_id().as_str(),
+            cursor: reading.cursor,
+            subscribed: reading.subscribed.as_ref(),
+            resume: reading.resume,
+            token_expires_at: identity.expires_at,
+            server_time: self.gateway.clock().unix(),
+        };
+        welcome_json(&welcome, &self.terms)
     }
 
     /// Counts an attach that got no further than its credentials.

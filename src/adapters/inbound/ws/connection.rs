@@ -14,7 +14,7 @@ use crate::adapters::inbound::http::edge::Edge;
 use crate::adapters::inbound::websocket::reader::Incoming;
 use crate::adapters::inbound::websocket::socket::{Event, SocketError};
 use crate::adapters::inbound::wire::commands::{Parsed, Said, parse_frame};
-use crate::adapters::inbound::wire::control::{Welcome, token_expiring_json, welcome_json};
+use crate::adapters::inbound::wire::control::token_expiring_json;
 use crate::adapters::inbound::wire::errors::{CLOSE_NO_PONG, error_json};
 use crate::adapters::inbound::wire::events::{PREFIX_MAX_BYTES, write_prefix};
 use crate::adapters::inbound::wire::replies::reply_json;
@@ -162,17 +162,7 @@ impl Connection {
     }
 
     fn feed_welcome(&mut self) {
-        let session = self.reading.session();
-        let welcome = Welcome {
-            session: session.id().as_str(),
-            user_id: session.user_id().as_str(),
-            cursor: self.reading.cursor,
-            subscribed: self.reading.subscribed.as_ref(),
-            resume: self.reading.resume,
-            token_expires_at: self.identity.expires_at,
-            server_time: self.edge.gateway.clock().unix(),
-        };
-        let json = welcome_json(&welcome, &self.edge.terms);
+        let json = self.edge.welcome(&self.reading, &self.identity);
         self.reading.subscribed = None;
         self.socket.feed_text(&[], json.into());
     }
