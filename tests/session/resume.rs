@@ -68,6 +68,29 @@ fn a_live_event_that_was_lost_is_read_by_a_rebuild_however_old_it_is() {
 }
 
 #[test]
+fn what_another_node_has_numbered_since_the_record_counts_as_delivered_by_its_time() {
+    let config = config(100, 10_000);
+    let mut session = session(&config, &["d"]);
+    let reader = attach(&mut session, None).reader;
+    session.push(&message_at(&feed("d"), 1, BEGAN.0), SETTLED);
+    read(&mut session, reader);
+    let record = session.snapshot();
+    let mut last = None;
+    for offset in 2..=6 {
+        session.push(&message_at(&feed("d"), offset, BEGAN.0 + offset * 60_000), SETTLED);
+        last = read(&mut session, reader).pop();
+    }
+    // The node is gone; its record tells of the first message alone, the client's cursor of all.
+    let mut moved = Session::from_snapshot(config, record, Tick(0));
+    assert_eq!(attach(&mut moved, last.map(|(cursor, _)| cursor)).resume, Resume::Rebuilt);
+    let asked = moved.catch_up(&feed("d")).unwrap();
+    let head = at(6);
+    let log = LogExtent { head: &head, first_offset: 1, first_since: 6 };
+    let replay = plan(&asked.position, asked.from, log);
+    assert_eq!(replay, Replay { gap: None, after_offset: 5 }, "{asked:?}");
+}
+
+#[test]
 fn whoever_was_asked_to_come_back_is_told_so_though_the_session_is_given_up_here() {
     let mut session = session(&config(4, 1000), &["d"]);
     let reader = attach(&mut session, None).reader;
