@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use edgeway::adapters::inbound::sse;
-use edgeway::adapters::inbound::websocket::reader::Decoder;
+use edgeway::adapters::inbound::websocket::reader::{Decoder, MessageLimits};
 use edgeway::adapters::inbound::wire::commands::{parse_batch, parse_frame};
 use edgeway::adapters::inbound::wire::events::{JsonCodec, write_prefix};
 use edgeway::adapters::inbound::wire::strict;
@@ -104,9 +104,9 @@ pub(crate) fn token(input: &[u8]) {
 
 /// A client's bytes: however they are cut, they say the same, and no more is held than has come.
 pub(crate) fn websocket_frames(input: &[u8]) {
-    const MESSAGE_MAX_BYTES: u32 = 4096;
+    const LIMITS: MessageLimits = MessageLimits::of_bytes(4096);
     let decode = |pieces: &mut dyn Iterator<Item = &[u8]>| {
-        let mut decoder = Decoder::new(MESSAGE_MAX_BYTES);
+        let mut decoder = Decoder::new(LIMITS);
         let mut said = Vec::new();
         for mut piece in pieces {
             loop {

@@ -24,13 +24,13 @@ use tokio_util::task::TaskTracker;
 use super::client_frames::client_frame;
 use super::frame::Opcode;
 use super::handshake::{Accepted, accept};
-use super::reader::Incoming;
+use super::reader::{Incoming, MessageLimits};
 use super::socket::{Event, SocketError, WebSocket};
 use super::transport::Transport;
 use crate::domain::time::Tick;
 
 const NOW: Tick = Tick(0);
-const LIMIT_BYTES: u32 = 64 * 1024;
+const LIMITS: MessageLimits = MessageLimits::of_bytes(64 * 1024);
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 const FLOOD_MESSAGES: usize = 2_000;
 const FLOOD_PAYLOAD_BYTES: usize = 5_000;
@@ -80,9 +80,7 @@ async fn answer(
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     Ok(match accept(&mut request, "edgeway.v1") {
         Ok(Accepted { response, upgrade, .. }) => {
-            tasks.spawn(
-                async move { echo(WebSocket::from_upgraded(upgrade.await.unwrap(), LIMIT_BYTES)).await },
-            );
+            tasks.spawn(async move { echo(WebSocket::from_upgraded(upgrade.await.unwrap(), LIMITS)).await });
             response.map(|()| Empty::new())
         }
         Err(error) => {
@@ -298,7 +296,7 @@ async fn a_client_that_breaks_a_rule_gets_to_see_the_close_code_though_it_goes_o
             1008,
         ),
         ("ping flood", client_frame(true, Opcode::Ping, b"").repeat(21), 1008),
-        ("too big", client_frame(true, Opcode::Text, &[b'x'; LIMIT_BYTES as usize + 1]), 1009),
+        ("too big", client_frame(true, Opcode::Text, &[b'x'; LIMITS.bytes as usize + 1]), 1009),
         ("claims 2^62 bytes", [&[0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0], &[0u8; 4][..]].concat(), 1009),
     ] {
         let received = exchange(&[bytes, much_more.clone()].concat()).await;

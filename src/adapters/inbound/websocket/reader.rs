@@ -8,8 +8,25 @@ use super::flood::PingAllowance;
 use super::frame::{Header, Opcode, PartialHeader, unmask};
 use crate::domain::time::Tick;
 
-/// Most fragments that a message may come in.
-pub const MESSAGE_MAX_FRAGMENTS: u8 = 64;
+/// Most fragments that a message may come in, unless [`MessageLimits`] say otherwise.
+pub const MESSAGE_MAX_FRAGMENTS: u32 = 64;
+
+/// How much a client may put into one message. Beyond it the connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessageLimits {
+    /// Payload over all fragments; of a compressed message before it is inflated, and after. Beyond: 1009.
+    pub bytes: u32,
+    /// In how many fragments it may come. Beyond: 1008.
+    pub fragments: u32,
+}
+
+impl MessageLimits {
+    /// So many bytes, in [`MESSAGE_MAX_FRAGMENTS`] at the most.
+    #[must_use]
+    pub const fn of_bytes(bytes: u32) -> Self {
+        Self { bytes, fragments: MESSAGE_MAX_FRAGMENTS }
+    }
+}
 
 /// What a client has sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +45,10 @@ pub enum Incoming {
 /// word of a header: it grows with what has arrived.
 #[derive(Debug)]
 pub struct Decoder {
-    max_message_bytes: u32,
+    limits: MessageLimits,
     header: PartialHeader,
     frame: Option<Frame>,
-    fragments: u8,
+    fragments: u32,
     /// permessage-deflate has been negotiated.
     inflates: bool,
     /// The message that is still coming is compressed.
@@ -39,7 +56,7 @@ pub struct Decoder {
     /// The text so far, of a message that is still coming.
     message: Vec<u8>,
     /// How much of `message` is known to be UTF-8.
-    checked_bytes: usize,
+    checked_bytes: u32,
     /// The payload so far of a control frame, which may come in the middle of a message.
     control: Vec<u8>,
     pings: PingAllowance,
@@ -55,11 +72,11 @@ struct Frame {
 }
 
 impl Decoder {
-    /// A decoder for a fresh connection. The limit counts a message's payload over all of its fragments.
+    /// A decoder for a fresh connection.
     #[must_use]
-    pub fn new(max_message_bytes: u32) -> Self {
+    pub fn new(limits: MessageLimits) -> Self {
         Self {
-            max_message_bytes,
+            limits,
             header: PartialHeader::default(),
             frame: None,
             fragments: 0,
@@ -72,7 +89,7 @@ impl Decoder {
         }
     }
 
-    /// From here on messages may be compressed; the limit counts before and after.
+    /// From here on messages may be compressed.
     pub fn inflate(&mut self) {
         self.inflates = true;
     }
@@ -119,7 +136,7 @@ impl Decoder {
                 return Err(Violation::protocol("a continuation of nothing"));
             }
             Opcode::Text | Opcode::Continuation => {
-                if self.fragments == MESSAGE_MAX_FRAGMENTS {
+                if self.fragments == self.limits.fragments {
                     return Err(Violation { close_code: POLICY_VIOLATION, reason: "too many fragments" });
                 }
                 self.compressed |= compressed;
@@ -134,7 +151,7 @@ impl Decoder {
         }
         let missing_bytes = match u32::try_from(payload_bytes) {
             Ok(bytes) if opcode.is_control() => bytes,
-            Ok(bytes) if before + payload_bytes <= u64::from(self.max_message_bytes) => bytes,
+            Ok(bytes) if before + payload_bytes <= u64::from(self.limits.bytes) => bytes,
             _ => return Err(Violation { close_code: MESSAGE_TOO_BIG, reason: "a message is too big" }),
         };
         Ok(Frame { opcode, fin, mask, missing_bytes })
@@ -154,11 +171,12 @@ impl Decoder {
 
     /// Fails at the first byte that no later one can make good, instead of waiting for the message's end.
     fn check_text_so_far(&mut self) -> Result<(), Violation> {
-        match std::str::from_utf8(&self.message[self.checked_bytes..]) {
-            Ok(text) => self.checked_bytes += text.len(),
-            Err(error) if error.error_len().is_none() => self.checked_bytes += error.valid_up_to(),
+        let good = match std::str::from_utf8(&self.message[self.checked_bytes as usize..]) {
+            Ok(text) => text.len(),
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
             Err(_) => return Err(Violation::invalid_text()),
-        }
+        };
+        self.checked_bytes += good as u32;
         Ok(())
     }
 
@@ -175,7 +193,7 @@ impl Decoder {
                 self.checked_bytes = 0;
                 let mut message = std::mem::take(&mut self.message);
                 if std::mem::take(&mut self.compressed) {
-                    message = deflate::inflate(&message, self.max_message_bytes as usize)?;
+                    message = deflate::inflate(&message, self.limits.bytes as usize)?;
                 }
                 let text = String::from_utf8(message);
                 Incoming::Text(text.map_err(|_| Violation::invalid_text())?)
@@ -191,7 +209,7 @@ mod tests {
     use super::*;
     use crate::adapters::inbound::websocket::client_frames::{client_frame, raw_frame};
 
-    const LIMIT: u32 = 1_000;
+    const LIMIT: MessageLimits = MessageLimits::of_bytes(1_000);
     const NOW: Tick = Tick(0);
 
     fn decode_all(decoder: &mut Decoder, bytes: &[u8]) -> Result<Vec<Incoming>, Violation> {
@@ -323,7 +341,7 @@ mod tests {
 
     #[test]
     fn the_largest_of_everything_is_taken() {
-        let long = "x".repeat(LIMIT as usize);
+        let long = "x".repeat(LIMIT.bytes as usize);
         let stream = [
             client_frame(true, Opcode::Text, long.as_bytes()),
             client_frame(true, Opcode::Ping, &[7; 125]),
@@ -350,7 +368,7 @@ mod tests {
 
     #[test]
     fn memory_is_not_taken_on_the_word_of_a_header() {
-        let mut decoder = Decoder::new(u32::MAX);
+        let mut decoder = Decoder::new(MessageLimits::of_bytes(u32::MAX));
         let mut input: &[u8] = &[0x81, 0xff, 0, 0, 0, 0, 0x7f, 0, 0, 0, 1, 2, 3, 4, b'x' ^ 1];
         assert_eq!(decoder.decode(&mut input, NOW), Ok(None));
         assert!(decoder.message.capacity() < 64);

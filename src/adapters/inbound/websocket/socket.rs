@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::close::Violation;
 use super::deflate::{DEFLATE_FROM_BYTES, SharedDeflate, write_stored};
-use super::reader::{Decoder, Incoming};
+use super::reader::{Decoder, Incoming, MessageLimits};
 use super::scratch::with_scratch;
 use super::transport::Transport;
 use super::writer::{WRITE_MAX_SLICES, Writer};
@@ -110,21 +110,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> WebSocket<Transport<T>> {
     /// Takes over the connection of an upgraded request. `T` is the type of stream that the listener hands to hyper as
     /// `TokioIo<T>`: given that, the bare stream is used; any other still works, through hyper.
     #[must_use]
-    pub fn from_upgraded(upgraded: Upgraded, max_message_bytes: u32) -> Self {
+    pub fn from_upgraded(upgraded: Upgraded, limits: MessageLimits) -> Self {
         let (transport, read_ahead) = Transport::from_upgraded(upgraded);
-        Self::new(transport, read_ahead, max_message_bytes)
+        Self::new(transport, read_ahead, limits)
     }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
     /// A WebSocket over a connection on which the handshake is done, and what was read of it beyond the handshake.
     #[must_use]
-    pub fn new(io: IO, read_ahead: Bytes, max_message_bytes: u32) -> Self {
+    pub fn new(io: IO, read_ahead: Bytes, limits: MessageLimits) -> Self {
         Self {
             io,
             // An empty slice would still hold the buffer it was cut from.
             unread: if read_ahead.is_empty() { Bytes::new() } else { read_ahead },
-            decoder: Decoder::new(max_message_bytes),
+            decoder: Decoder::new(limits),
             writer: Writer::default(),
             read_ended: false,
             flush_due: false,
@@ -408,7 +408,7 @@ mod tests {
     use crate::adapters::inbound::websocket::frame::Opcode;
 
     const NOW: Tick = Tick(0);
-    const LIMIT_BYTES: u32 = 64 * 1024;
+    const LIMITS: MessageLimits = MessageLimits::of_bytes(64 * 1024);
 
     #[test]
     fn an_idle_connection_is_small() {
@@ -425,7 +425,7 @@ mod tests {
             texts.iter().flat_map(|text| client_frame(true, Opcode::Text, text.as_bytes())).collect();
 
         let echo = async {
-            let mut socket = WebSocket::new(server, Bytes::new(), LIMIT_BYTES);
+            let mut socket = WebSocket::new(server, Bytes::new(), LIMITS);
             let mut received = 0;
             let mut given_up = 0;
             while received < 50 || socket.pending_bytes() > 0 {
@@ -462,7 +462,7 @@ mod tests {
     #[tokio::test]
     async fn flushed_is_told_once_and_never_before_a_message_that_is_there() {
         let (server, mut client) = duplex(1024);
-        let mut socket = WebSocket::new(server, Bytes::new(), LIMIT_BYTES);
+        let mut socket = WebSocket::new(server, Bytes::new(), LIMITS);
         socket.feed_text(b"hello", Bytes::new());
         client.write_all(&client_frame(true, Opcode::Text, b"hi")).await.unwrap();
         assert_eq!(socket.event(NOW).await.unwrap().unwrap(), Event::Received(Incoming::Text("hi".into())));
@@ -477,7 +477,7 @@ mod tests {
     #[tokio::test]
     async fn what_goes_to_many_goes_compressed_where_that_is_negotiated_and_worth_it() {
         let (server, mut client) = duplex(8 * 1024);
-        let mut socket = WebSocket::new(server, Bytes::new(), LIMIT_BYTES);
+        let mut socket = WebSocket::new(server, Bytes::new(), LIMITS);
         let (body, shared) = (Bytes::from("so it goes, ".repeat(100)), SharedDeflate::default());
         socket.feed_shared(b"{", &body, &shared);
         socket.deflate();
@@ -493,14 +493,14 @@ mod tests {
         let (short, packed) = rest.split_at(2 + 7);
         assert_eq!(short, b"\x81\x07{short}");
         assert_eq!((packed[0], usize::from(packed[1])), (0xc1, packed.len() - 2));
-        let inflated = inflate(&packed[2..], LIMIT_BYTES as usize).unwrap();
+        let inflated = inflate(&packed[2..], LIMITS.bytes as usize).unwrap();
         assert_eq!(inflated, &plain[4..]);
     }
 
     #[tokio::test]
     async fn every_ping_of_a_burst_is_answered_while_the_client_reads() {
         let (server, mut client) = duplex(1024);
-        let mut socket = WebSocket::new(server, Bytes::new(), LIMIT_BYTES);
+        let mut socket = WebSocket::new(server, Bytes::new(), LIMITS);
         client.write_all(&client_frame(true, Opcode::Ping, b"?").repeat(10)).await.unwrap();
         for _ in 0..10 {
             assert_eq!(
@@ -518,7 +518,7 @@ mod tests {
     async fn closing_does_not_wait_longer_than_it_may() {
         for capacity in [1, 1024] {
             let (server, _client_that_does_nothing) = duplex(capacity);
-            let socket = WebSocket::new(server, Bytes::new(), LIMIT_BYTES);
+            let socket = WebSocket::new(server, Bytes::new(), LIMITS);
             let start = tokio::time::Instant::now();
             socket.close(1000, "", Duration::from_secs(1)).await;
             assert_eq!(start.elapsed().as_secs(), 1);
@@ -528,7 +528,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_can_finish_what_it_was_sending_before_it_looks_for_our_close() {
         let (server, mut client) = duplex(4096);
-        let socket = WebSocket::new(server, Bytes::new(), LIMIT_BYTES);
+        let socket = WebSocket::new(server, Bytes::new(), LIMITS);
         let closing = socket.close(1003, "", Duration::from_secs(60));
         let look = async {
             client
@@ -548,7 +548,7 @@ mod tests {
     async fn a_client_that_never_stops_sending_is_left_after_a_while() {
         let (server, client) = duplex(4096);
         let (_, mut to_server) = tokio::io::split(client);
-        let socket = WebSocket::new(server, Bytes::new(), LIMIT_BYTES);
+        let socket = WebSocket::new(server, Bytes::new(), LIMITS);
         let binary = client_frame(true, Opcode::Binary, &[0; 50_000]);
         let flood = async { while to_server.write_all(&binary).await.is_ok() {} };
         let start = tokio::time::Instant::now();

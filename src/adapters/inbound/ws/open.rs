@@ -17,6 +17,7 @@ use crate::adapters::inbound::http::edge::Edge;
 use crate::adapters::inbound::http::reject::Rejection;
 use crate::adapters::inbound::listener::slot::ConnectionSlot;
 use crate::adapters::inbound::websocket::handshake;
+use crate::adapters::inbound::websocket::reader::MessageLimits;
 use crate::adapters::inbound::websocket::socket::WebSocket;
 use crate::adapters::inbound::websocket::transport::Transport as Stream;
 use crate::application::admission::Connect;
@@ -92,7 +93,8 @@ async fn begin(
     // All that is said here belongs to the trace of the request that opened it; each command has an id of its own.
     let request = request_context(&asking.headers).and_then(|request| request.trace);
     let request = request.map(|trace| RequestContext { trace: Some(trace), request_id: None });
-    let mut socket: Socket = WebSocket::from_upgraded(upgrade.await.ok()?, edge.config.ws_frame_bytes);
+    let limits = MessageLimits::of_bytes(edge.config.ws_frame_bytes);
+    let mut socket: Socket = WebSocket::from_upgraded(upgrade.await.ok()?, limits);
     if deflates {
         socket.deflate();
     }
