@@ -1,7 +1,7 @@
 # The commands of this project. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint bench bench-feeds docs fuzz soak supply-chain tools web
+.PHONY: help run test fmt lint bench bench-feeds docs fuzz autobahn soak supply-chain tools web
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ bench: ## Measures the gateway beside a floor; docs/performance.md says how to r
 
 bench-feeds: ## Measures 10,000 feeds on a redis-server of its own
 	cargo bench --locked --bench feeds
+
+autobahn: ## Autobahn's WebSocket cases against the codec; needs Python 2.7, takes a quarter of an hour
+	tests/autobahn/install.sh
+	cargo test --locked --test autobahn -- --nocapture
 
 soak: ## Simulates whole nodes with ever new seeds, SECONDS long (3600)
 	EDGEWAY_SOAK_SECONDS=$(or $(SECONDS),3600) EDGEWAY_SOAK_FIRST=$$(date +%s) \
