@@ -55,6 +55,8 @@ pub(crate) struct Client {
     last_error: Option<Value>,
     last_goaway: Option<Value>,
     heartbeats: usize,
+    /// Each `token_expiring`.
+    expiries: VecDeque<Value>,
     ended: Option<Ended>,
     transcript: Transcript,
 }
@@ -117,6 +119,7 @@ impl Client {
             last_error: None,
             last_goaway: None,
             heartbeats: 0,
+            expiries: VecDeque::new(),
             ended: None,
             transcript: Transcript::default(),
         };
@@ -330,6 +333,22 @@ impl Client {
         }
     }
 
+    /// The next `token_expiring`.
+    pub(crate) async fn token_expiring(&mut self) -> Value {
+        let deadline = tokio::time::Instant::now() + a_wait();
+        loop {
+            if let Some(expiring) = self.expiries.pop_front() {
+                return expiring;
+            }
+            self.hear("token_expiring", deadline).await;
+        }
+    }
+
+    /// How many `token_expiring` were heard beside those that were waited for.
+    pub(crate) fn expiries_heard(&self) -> usize {
+        self.expiries.len()
+    }
+
     async fn hear(&mut self, what: &str, deadline: tokio::time::Instant) {
         self.hear_or_end(what, deadline).await;
         if let Some(ended) = &self.ended {
@@ -366,7 +385,10 @@ impl Client {
                 check::event(&frame);
                 self.last_goaway = Some(frame);
             }
-            Some("token_expiring") => check::event(&frame),
+            Some("token_expiring") => {
+                check::event(&frame);
+                self.expiries.push_back(frame);
+            }
             Some("welcome") => self.fail("a session is welcomed once a line"),
             Some(_) => self.events.push_back(frame),
             None => self.fail(&format!("every object has a type: {frame}")),

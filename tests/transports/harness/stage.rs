@@ -53,9 +53,20 @@ impl Stage {
         User::new(self.clone(), id, token)
     }
 
+    /// A new user whose token is good for so many seconds.
+    pub(crate) async fn user_for_seconds(&self, base: &str, seconds: u64) -> User {
+        let id = unique(base);
+        let token = self.token_asked(json!({ "user_id": id, "ttl_s": seconds })).await;
+        User::new(self.clone(), id, token)
+    }
+
     /// Another token for a user.
     pub(crate) async fn token(&self, user_id: &str) -> String {
-        let answer = self.dev(reqwest::Method::POST, "/dev/token", Some(json!({ "user_id": user_id }))).await;
+        self.token_asked(json!({ "user_id": user_id })).await
+    }
+
+    async fn token_asked(&self, asked: Value) -> String {
+        let answer = self.dev(reqwest::Method::POST, "/dev/token", Some(asked)).await;
         let answer = strict(&answer).unwrap_or_else(|e| panic!("POST /dev/token answers JSON: {e}"));
         answer["token"].as_str().unwrap_or_else(|| panic!("/dev/token gives a token: {answer}")).into()
     }
