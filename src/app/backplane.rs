@@ -37,6 +37,7 @@ use crate::application::ports::roster::SessionRoster;
 use crate::application::ports::telemetry::measure::Gauges;
 use crate::application::ports::throttle::TypingThrottle;
 use crate::config::settings::Settings;
+use crate::domain::time::UnixMillis;
 
 /// What the nodes of one gateway share.
 #[derive(Clone)]
@@ -132,6 +133,10 @@ impl Backplane {
         let bus = Arc::new(bus);
         let probed = bus.clone();
         let check = Check::new("bus", move || {
+            // 1970, until the first probe has come back.
+            if probed.settled() == UnixMillis(0) {
+                return Some("nothing has come back over the live link yet".to_owned());
+            }
             let age = probed.probe_age();
             (age >= config.silence_max)
                 .then(|| format!("nothing has come back over the live link for {} s", age.as_secs()))

@@ -85,7 +85,12 @@ impl Node {
         let mut checks = backplane.checks;
         let (circuit, draining) = (store.clone(), leaving.clone());
         checks.push(Check::new("store", move || {
-            circuit.circuit_open().then(|| "the circuit is open: the Store does not answer".to_owned())
+            let failing = match (circuit.has_answered(), circuit.circuit_open()) {
+                (_, true) => "the circuit is open: the Store does not answer",
+                (false, false) => "the Store has not answered yet",
+                (true, false) => return None,
+            };
+            Some(failing.to_owned())
         }));
         checks.push(Check::new("draining", move || {
             draining.is_cancelled().then(|| "the node is going away".to_owned())

@@ -23,6 +23,7 @@ async fn a_development_node_tells_its_health_and_its_sessions() {
     for path in ["/livez", "/healthz"] {
         assert_eq!(dev.ask(path).await, (200, "ok\n".to_owned()));
     }
+    dev.until_ready().await;
     let (status, ready) = dev.ask("/readyz").await;
     let ready: Value = serde_json::from_str(&ready).unwrap();
     assert_eq!((status, ready), (200, json!({ "ready": true, "failing": [] })));
@@ -38,6 +39,7 @@ async fn the_program_itself_asks_for_the_health_of_a_node() {
     let dev = Dev::start(&[]);
     let address = dev.admin.trim_start_matches("http://").to_owned();
     let ask = |more: &[&str]| edgeway().args(["health", "--admin", &address]).args(more).output().unwrap();
+    dev.until_ready().await;
     for more in [&[][..], &["--ready"]] {
         let asked = ask(more);
         assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
@@ -51,6 +53,7 @@ async fn the_program_itself_asks_for_the_health_of_a_node() {
 #[tokio::test]
 async fn what_the_admin_listener_does_not_take_is_answered_with_an_error_object() {
     let dev = Dev::start(&[]);
+    dev.until_ready().await;
     let url = |path: &str| format!("{}{path}", dev.admin);
     let post = |body: &str| dev.http.post(url("/admin/disconnect")).body(body.to_owned());
     let long = format!("{{\"user_id\":\"{}\"}}", "a".repeat(5000));

@@ -51,6 +51,16 @@ impl Dev {
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
+    /// Returns once it says that it is ready.
+    pub(crate) async fn until_ready(&self) {
+        let asking = async {
+            while self.ask("/readyz").await.0 != 200 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asking).await.expect("it comes to be ready");
+    }
+
     pub(crate) async fn token(&self, user: &str) -> String {
         let body = json!({ "user_id": user }).to_string();
         let answer = self.http.post(format!("{}/dev/token", self.public)).body(body).send().await.unwrap();

@@ -9,6 +9,7 @@ use crate::harness::transport::Transport;
 
 tests! {
     the_admin_listener_tells_of_sessions_and_counts,
+    a_node_is_not_ready_before_its_bus_and_its_store_have_answered,
     a_node_without_its_bus_is_alive_but_not_ready_and_recovers,
 }
 
@@ -28,6 +29,20 @@ async fn the_admin_listener_tells_of_sessions_and_counts() {
     // Clients see none of it.
     let public = nodes.a.http().get(nodes.a.url("/metrics")).send().await.unwrap();
     assert_eq!(public.status(), 404);
+}
+
+async fn a_node_is_not_ready_before_its_bus_and_its_store_have_answered() {
+    let nodes = Nodes::start().await;
+    // Nobody listens on the discard port.
+    let nowhere =
+        [("EDGEWAY__BUS__URL", "redis://127.0.0.1:9"), ("EDGEWAY__STORE__ENDPOINT", "http://127.0.0.1:9")];
+    let node = nodes.another("c", &nowhere);
+    let (status, answer) = node.admin("/readyz").await;
+    assert_eq!(status, 503, "{answer}");
+    for check in ["bus", "store"] {
+        assert!(answer.contains(&format!("\"check\":\"{check}\"")), "{answer}");
+    }
+    assert_eq!(node.admin("/livez").await.0, 200);
 }
 
 async fn a_node_without_its_bus_is_alive_but_not_ready_and_recovers() {

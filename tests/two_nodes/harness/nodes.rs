@@ -17,6 +17,7 @@ use super::user::User;
 use crate::redis_server::RedisServer;
 
 const ISSUER: &str = "two-nodes";
+const CONFIG: &str = "config.yaml";
 
 /// What a test plays on. Dropped in this order: nodes first.
 pub(crate) struct Nodes {
@@ -54,6 +55,11 @@ impl Nodes {
         Self::around(bus, RedisServer::start(), direct, &[]).await
     }
 
+    /// Both nodes and the Store on this bus, which is a port of this server, with these variables of the environment.
+    pub(crate) async fn on_server(redis: RedisServer, bus: &str, environment: &[(&str, &str)]) -> Self {
+        Self::around(bus, redis, direct, environment).await
+    }
+
     async fn around(
         bus: &str,
         redis: RedisServer,
@@ -64,6 +70,7 @@ impl Nodes {
         let database = format!("sqlite:{}", directory.path().join("store.db").display());
         let mut command = edgeway();
         command.args(["store", "--open", "--listen", "127.0.0.1:0", "--db", &database, "--bus", bus]);
+        command.envs(settings.iter().filter(|(name, _)| !name.starts_with("EDGEWAY")).copied());
         let store = Program::start(command, &directory.path().join("store.log"));
         let endpoint = endpoint(addresses(store.first_line())[0]);
         // Makes the key and its JWK set.
@@ -84,12 +91,9 @@ impl Nodes {
         ] {
             writeln!(config, "{line}").unwrap();
         }
-        let path = directory.path().join("config.yaml");
-        fs::write(&path, config).unwrap();
-        let node = |name: &str| {
-            Stage::new(Server::start(&path, &directory.path().join(format!("{name}.log")), settings))
-        };
-        let nodes = Self { a: node("a"), b: node("b"), store, redis, directory };
+        fs::write(directory.path().join(CONFIG), config).unwrap();
+        let (a, b) = (node(&directory, "a", settings), node(&directory, "b", settings));
+        let nodes = Self { a, b, store, redis, directory };
         for node in [&nodes.a, &nodes.b] {
             eventually("the node to be ready", || async {
                 (node.admin("/readyz").await.0 == 200).then_some(())
@@ -97,6 +101,11 @@ impl Nodes {
             .await;
         }
         nodes
+    }
+
+    /// One more node, which need not be ready. Its log goes by its name.
+    pub(crate) fn another(&self, name: &str, settings: &[(&str, &str)]) -> Stage {
+        node(&self.directory, name, settings)
     }
 
     /// A new user at the first node.
@@ -111,7 +120,7 @@ impl Nodes {
         self.b.user(&self.user(base))
     }
 
-    /// What a program has logged so far: `a`, `b` or `store`.
+    /// What a program has logged so far: `a`, `b`, `store` or another node.
     pub(crate) fn log_of(&self, program: &str) -> String {
         let log = fs::read(self.directory.path().join(format!("{program}.log"))).unwrap();
         String::from_utf8_lossy(&log).into_owned()
@@ -121,6 +130,11 @@ impl Nodes {
     pub(crate) fn at_b(&self, place: Place) -> Place {
         Place { user: self.b.user(&place.user), ..place }
     }
+}
+
+fn node(directory: &TempDir, name: &str, settings: &[(&str, &str)]) -> Stage {
+    let (config, log) = (directory.path().join(CONFIG), directory.path().join(format!("{name}.log")));
+    Stage::new(Server::start(&config, &log, settings))
 }
 
 fn direct(store: SocketAddr) -> String {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -49,6 +50,8 @@ pub struct GrpcMessageStore {
     endpoints: Endpoints,
     /// Of the connection as such: opened by what finds none, and by health.
     link: CircuitBreaker,
+    /// Health has been answered at least once.
+    answered: AtomicBool,
     methods: Vec<Method>,
     config: Config,
     telemetry: Arc<dyn Telemetry>,
@@ -78,7 +81,8 @@ impl GrpcMessageStore {
         });
         let methods = methods.collect();
         let link = CircuitBreaker::new(config.breaker.clone(), clock);
-        Ok(Self { endpoints, link, methods, config, telemetry: Arc::new(NoTelemetry) })
+        let answered = AtomicBool::new(false);
+        Ok(Self { endpoints, link, methods, config, answered, telemetry: Arc::new(NoTelemetry) })
     }
 
     /// The same, with its calls counted.
@@ -93,6 +97,12 @@ impl GrpcMessageStore {
     pub fn circuit_open(&self) -> bool {
         let failing = self.methods.iter().filter(|method| method.retry.breaker().fails_fast()).count();
         self.link.is_open() || failing >= METHODS_DOWN
+    }
+
+    /// Whether the Store has ever been found to be there, as [`watch_health`](Self::watch_health) sees it.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Asks `grpc.health.v1` until `stop`, so that the circuit is right even when nobody calls: it opens when the Store
@@ -113,7 +123,12 @@ impl GrpcMessageStore {
         let Some(permit) = self.link.admit() else { return };
         let answers = join_all(self.endpoints.iter().map(|endpoint| self.serves(endpoint))).await;
         // What a method makes of its calls is its own circuit's.
-        if answers.contains(&true) { permit.succeeded() } else { permit.failed() }
+        if answers.contains(&true) {
+            self.answered.store(true, Ordering::Relaxed);
+            permit.succeeded();
+        } else {
+            permit.failed();
+        }
     }
 
     async fn serves(&self, endpoint: &StoreEndpoint) -> bool {
