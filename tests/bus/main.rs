@@ -22,6 +22,7 @@ mod redis_garbage;
 #[cfg(test)]
 mod redis_script;
 #[cfg(test)]
+#[allow(dead_code, reason = "these tests use part of it")]
 #[path = "../support/redis_server.rs"]
 mod redis_server;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
@@ -46,6 +47,22 @@ impl RedisServer {
         Self::started(vec![file.to_str().unwrap().to_owned(), "--sentinel".to_owned()], dir)
     }
 
+    /// Speaks TLS as well from now on, with this certificate and key, on the port that is returned.
+    pub(crate) fn speak_tls(&self, cert_file: &Path, key_file: &Path) -> u16 {
+        let mut last = Ok(());
+        for _ in 0..START_ATTEMPTS_MAX {
+            let port = free_port();
+            let mut set = redis::cmd("CONFIG");
+            set.arg("SET").arg("tls-auth-clients").arg("no").arg("tls-port").arg(port);
+            set.arg("tls-cert-file").arg(cert_file.to_str()).arg("tls-key-file").arg(key_file.to_str());
+            last = set.exec(&mut self.by_hand());
+            if last.is_ok() {
+                return port;
+            }
+        }
+        panic!("{PROGRAM} does not speak TLS: {last:?}");
+    }
+
     fn with(arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().to_str().unwrap();
@@ -55,10 +72,7 @@ impl RedisServer {
 
     fn started(arguments: Vec<String>, dir: TempDir) -> Self {
         for _ in 0..START_ATTEMPTS_MAX {
-            let free = TcpListener::bind("127.0.0.1:0").unwrap();
-            // Of a cluster's server, the port for its peers is 10,000 above.
-            let port = free.local_addr().unwrap().port() % 20_000 + 10_000;
-            drop(free);
+            let port = free_port();
             if let Some(child) = spawn(port, &arguments) {
                 return Self { port, child: Mutex::new(child), arguments, _dir: dir };
             }
@@ -101,6 +115,11 @@ impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Of a cluster's server, the port for its peers is 10,000 above.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port() % 20_000 + 10_000
 }
 
 /// None if it ended at once: most likely the port was taken.

@@ -38,4 +38,6 @@ mod redis_server;
 #[cfg(test)]
 mod relay;
 #[cfg(test)]
+mod secured;
+#[cfg(test)]
 mod together;
