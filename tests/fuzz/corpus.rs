@@ -30,13 +30,14 @@ pub(crate) const PAYLOADS: [&[u8]; 7] = [
     b"\n",
 ];
 
-pub(crate) const EVENTS: [&[u8]; 9] = [
+pub(crate) const EVENTS: [&[u8]; 10] = [
     // Found: what the gateway does not look into need not be UTF-8 for serde.
     b"{\"type\":\"x.a\",\"dialog_id\":\"d\",\"data\":\"\xff\"}",
     br#"{"type":"message_new","dialog_id":"d","message":{"message_id":"m1","dialog_id":"d","seq":1,"sender_id":"bob","client_message_id":"c","body":{"text":"hi"},"created_at":"2026-01-01T00:00:00.000Z"}}"#,
     br#"{"type":"receipt","dialog_id":"d","user_id":"bob","read_seq":3}"#,
     br#"{"type":"membership","dialog_id":"d","user_id":"ann","change":"removed","role":"member","by":"bob"}"#,
     br#"{"type":"x.poll","dialog_id":"d","data":{"a":[1,2.5e300,"\u2028"]}}"#,
+    br#"{"type":"x.poll","dialog_id":"d","data":1e999}"#,
     b"\r\n {\n\"type\" :\r\"x.a\",\n\"dialog_id\":\"d\" }\n",
     br#"{"type":"x.a","dialog_id":"d","cursor":"forged","offset":1}"#,
     br#"{"type":"x.a","type":"message_new","dialog_id":"d"}"#,

@@ -1,5 +1,7 @@
 //! What is fuzzed, and what must hold whatever comes: one function a target, for `fuzz/` and for the tests.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use edgeway::adapters::inbound::sse;
 use edgeway::adapters::inbound::websocket::reader::{Decoder, MessageLimits};
@@ -14,6 +16,7 @@ use edgeway::domain::event::Event;
 use edgeway::domain::ids::{DialogId, FeedKey, UserId};
 use edgeway::domain::time::{Tick, UnixMillis};
 use edgeway::session::cursor::{CURSOR_MAX_CHARS, Cursor};
+use serde_json::value::RawValue;
 
 /// Commands, alone and as a batch. What the strict reader takes, any reader of JSON takes for the same.
 pub(crate) fn clients_json(input: &[u8]) {
@@ -79,9 +82,11 @@ fn check_event(event: &Event) {
     sent.extend_from_slice(&event.body);
     assert!(!sent.contains(&b'\n') && !sent.contains(&b'\r'), "more than one line: {sent:?}");
     let text = std::str::from_utf8(&sent).expect("events are UTF-8");
-    let value: serde_json::Value = serde_json::from_str(text).expect("events are JSON");
-    assert_eq!(value["cursor"], cursor.to_string(), "the cursor is the node's: {text}");
-    assert!(value["type"].is_string(), "{text}");
+    // Values are skipped, not read: a number that no double holds is JSON all the same (RFC 8259 §6), and what an
+    // application puts into its events is not Edgeway's to judge.
+    let told: BTreeMap<String, &RawValue> = serde_json::from_str(text).expect("events are JSON");
+    assert_eq!(told["cursor"].get(), format!("\"{cursor}\""), "the cursor is the node's: {text}");
+    assert!(told["type"].get().starts_with('"'), "{text}");
 }
 
 /// `Last-Event-ID`: what it names goes no further than to be looked up.
