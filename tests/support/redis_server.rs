@@ -86,8 +86,15 @@ impl RedisServer {
 
     /// A connection of the test's own, to do by hand what others do by program.
     pub(crate) fn by_hand(&self) -> redis::Connection {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
-        client.get_connection().unwrap()
+        self.try_by_hand().unwrap()
+    }
+
+    /// The same, with a server that may just be closing connections.
+    ///
+    /// # Errors
+    /// It did.
+    pub(crate) fn try_by_hand(&self) -> redis::RedisResult<redis::Connection> {
+        redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap().get_connection()
     }
 
     /// As `kill -9` does it.
