@@ -7,8 +7,14 @@ mod dialogs;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod goaway;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod outbox;
+#[cfg(test)]
+mod oversized;
+#[cfg(test)]
+mod troubled;

@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use super::breaker::CircuitBreaker;
 use super::bulkhead::Bulkhead;
-use super::config::{Config, InvalidEndpoint};
+use super::config::{Config, InvalidEndpoint, REPLY_MAX_BYTES};
 use super::endpoints::{Endpoints, StoreEndpoint};
 use super::mapping::{self, AttemptError};
 use super::metadata::CallMetadata;
@@ -179,8 +179,9 @@ impl GrpcMessageStore {
                 let mut request = Request::new(query.clone());
                 metadata.attach(&mut request);
                 request.set_timeout(limit);
-                let answer =
-                    timeout(limit, rpc(MessageStoreClient::new(endpoint.channel_for(method)), request));
+                let client = MessageStoreClient::new(endpoint.channel_for(method))
+                    .max_decoding_message_size(REPLY_MAX_BYTES);
+                let answer = timeout(limit, rpc(client, request));
                 let request_id = metadata.request_id();
                 async move {
                     let began = Instant::now();

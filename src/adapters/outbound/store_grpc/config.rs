@@ -8,6 +8,9 @@ use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use super::retry::{self, Deadline};
 use super::{breaker, bulkhead};
 
+/// Most that one answer may hold. The longest page of history has 3.3 MiB: 200 messages of 16 KiB.
+pub const REPLY_MAX_BYTES: usize = 4 * 1024 * 1024;
+
 /// Where the Store is, and how long it is waited for.
 #[derive(Debug, Clone)]
 pub struct Config {
