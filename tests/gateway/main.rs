@@ -1,0 +1,9 @@
+//! One node as it ships, in this process: [`edgeway::application::gateway::Gateway`] over the adapters in memory, with a
+//! Store that is played and time that is paused. For what takes minutes.
+
+#[cfg(test)]
+mod memberships;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod store;

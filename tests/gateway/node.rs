@@ -1,0 +1,171 @@
+//! A node, and a session at it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use edgeway::adapters::inbound::wire::events::JsonCodec;
+use edgeway::adapters::outbound::auth::tickets::MemoryTickets;
+use edgeway::adapters::outbound::clock::SystemClock;
+use edgeway::adapters::outbound::memory::bus::{Config as BusConfig, MemoryBus};
+use edgeway::adapters::outbound::memory::idempotency::MemoryIdempotency;
+use edgeway::adapters::outbound::memory::lifecycle::MemoryLifecycle;
+use edgeway::adapters::outbound::memory::nodes::NoOtherNodes;
+use edgeway::adapters::outbound::memory::presence::MemoryPresence;
+use edgeway::adapters::outbound::memory::records::{Config as RecordsConfig, MemorySessionRecords};
+use edgeway::adapters::outbound::memory::roster::{Config as RosterConfig, MemoryRoster};
+use edgeway::adapters::outbound::memory::throttle::{Config as ThrottleConfig, MemoryTypingThrottle};
+use edgeway::application::command::{Command, DialogTarget, Reply, Targets};
+use edgeway::application::gateway::{Config, Gateway, Ports};
+use edgeway::application::ports::auth::{AuthError, Authenticator, Identity, Scopes};
+use edgeway::application::ports::bus::EventLog;
+use edgeway::application::ports::clock::Clock;
+use edgeway::application::ports::telemetry::occurrence::NoTelemetry;
+use edgeway::application::usecase::attach::{AttachInput, Reading};
+use edgeway::domain::error::Refusal;
+use edgeway::domain::event::Event;
+use edgeway::domain::ids::{DialogId, FeedKey, UserId};
+use edgeway::domain::presence::TypingState;
+use edgeway::domain::time::UnixMillis;
+use edgeway::session::reader::{DrainBudget, Drained, Transport};
+use edgeway::session::snapshot::SubscribeOptions;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::store::Store;
+
+const BUDGET: DrainBudget = DrainBudget { events: 64, bytes: 64 * 1024 };
+/// In paused time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Nobody shows a token here: clients come with an identity.
+struct NoTokens;
+
+#[async_trait]
+impl Authenticator for NoTokens {
+    async fn verify(&self, _: &str) -> Result<Identity, AuthError> {
+        Err(AuthError::Unauthorized)
+    }
+
+    fn leeway(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) store: Arc<Store>,
+    bus: Arc<MemoryBus>,
+    gateway: Arc<Gateway>,
+    _life: DropGuard,
+}
+
+impl Node {
+    /// To be called in paused time.
+    pub(crate) fn start() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let bus = Arc::new(MemoryBus::new(BusConfig::default(), clock.clone()));
+        let store = Arc::new(Store::default());
+        let config = Config::default();
+        let roster = RosterConfig { node: config.node.clone(), resume_window: config.session.resume_window };
+        let ports = Ports {
+            store: store.clone(),
+            bus: bus.clone(),
+            codec: Arc::new(JsonCodec),
+            idempotency: Arc::new(MemoryIdempotency::new(clock.clone())),
+            presence: Arc::new(MemoryPresence::new()),
+            records: Arc::new(MemorySessionRecords::new(RecordsConfig::default(), clock.clone())),
+            nodes: Arc::new(NoOtherNodes),
+            roster: Arc::new(MemoryRoster::new(roster, clock.clone())),
+            lifecycle: Arc::new(MemoryLifecycle::default()),
+            throttle: Arc::new(MemoryTypingThrottle::new(ThrottleConfig::default(), clock.clone())),
+            auth: Arc::new(NoTokens),
+            tickets: Arc::new(MemoryTickets::new(clock.clone())),
+            telemetry: Arc::new(NoTelemetry),
+            clock,
+        };
+        let tasks = TaskTracker::new();
+        let gateway = Gateway::new(config, ports, tasks.clone());
+        let life = CancellationToken::new();
+        tasks.spawn(gateway.clone().keep_in_order(life.clone()));
+        Self { store, bus, gateway, _life: life.drop_guard() }
+    }
+
+    /// As a Store appends it.
+    pub(crate) async fn append(&self, feed: &FeedKey, key: &str, json: &str) {
+        self.bus.append(feed, key, json.to_owned().into()).await.unwrap();
+    }
+
+    /// A new session of this user.
+    pub(crate) async fn attach(&self, user: &str) -> Client {
+        let identity = Identity {
+            user_id: UserId::parse(user).unwrap(),
+            scopes: Scopes { read: true, write: true },
+            expires_at: UnixMillis(u64::MAX / 4),
+        };
+        let input = AttachInput {
+            session: None,
+            cursor: None,
+            attach: None,
+            transport: Transport::WebSocket,
+            device_id: None,
+            dialogs: None,
+            replace_expired: true,
+            held_by: None,
+        };
+        let reading = self.gateway.attach(&identity, input).await.unwrap();
+        Client { gateway: self.gateway.clone(), identity: Arc::new(identity), reading }
+    }
+}
+
+/// Who reads a session.
+pub(crate) struct Client {
+    gateway: Arc<Gateway>,
+    identity: Arc<Identity>,
+    reading: Reading,
+}
+
+impl Client {
+    pub(crate) async fn ask(&self, command: Command) -> Result<Reply, Refusal> {
+        self.gateway.carry_out(&self.identity, self.reading.session(), command).await
+    }
+
+    pub(crate) async fn subscribe(&self, dialogs: &[&str]) -> Result<Reply, Refusal> {
+        let target = |id: &&str| DialogTarget { dialog_id: dialog(id), since: None };
+        let targets = Targets::Dialogs(dialogs.iter().map(target).collect(), Vec::new());
+        self.ask(Command::Subscribe { targets, options: SubscribeOptions { presence: false, typing: true } })
+            .await
+    }
+
+    pub(crate) async fn type_in(&self, id: &str) -> Result<Reply, Refusal> {
+        self.ask(Command::Typing { dialog_id: dialog(id), state: TypingState::Started }).await
+    }
+
+    pub(crate) async fn who_is_in(&self, id: &str) -> Result<Reply, Refusal> {
+        self.ask(Command::Presence { dialog_id: dialog(id) }).await
+    }
+
+    /// The bodies of all resumable events up to the first with this text in it.
+    pub(crate) async fn hear_until(&self, text: &str) -> Vec<String> {
+        let hearing = async {
+            let mut heard: Vec<String> = Vec::new();
+            while !heard.iter().any(|body| body.contains(text)) {
+                let mut out = Vec::new();
+                let drained = self.reading.drain(BUDGET, &mut out).await;
+                assert!(!matches!(drained, Drained::Dismissed(_)), "{drained:?}");
+                let events = out.iter().filter_map(|outgoing| outgoing.event());
+                heard.extend(events.map(|event| body(event)));
+            }
+            heard
+        };
+        timeout(PATIENCE, hearing).await.unwrap_or_else(|_| panic!("{text} never comes"))
+    }
+}
+
+fn body(event: &Event) -> String {
+    String::from_utf8(event.body.to_vec()).unwrap()
+}
+
+pub(crate) fn dialog(id: &str) -> DialogId {
+    DialogId::parse(id).unwrap()
+}
