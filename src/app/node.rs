@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::backplane::Backplane;
@@ -105,6 +106,7 @@ impl Node {
         let mut gauges = backplane.gauges;
         gauges.extend([store.clone() as Arc<dyn Gauges>, verifier.clone()]);
         gauges.push(Arc::new(Leaving(leaving.clone())));
+        gauges.push(Arc::new(Tasks(Handle::current())));
         let ports = Ports {
             store,
             bus: backplane.bus,
@@ -196,6 +198,15 @@ struct Leaving(CancellationToken);
 impl Gauges for Leaving {
     fn measure(&self, note: &mut dyn FnMut(Measure, f64)) {
         note(Measure::Draining, f64::from(u8::from(self.0.is_cancelled())));
+    }
+}
+
+/// The tasks of the runtime that the node runs in.
+struct Tasks(Handle);
+
+impl Gauges for Tasks {
+    fn measure(&self, note: &mut dyn FnMut(Measure, f64)) {
+        note(Measure::Tasks, self.0.metrics().num_alive_tasks() as f64);
     }
 }
 

@@ -119,6 +119,7 @@ metrics! {
     JwksFetches: Counter "jwks_fetches_total", "Fetches of the key set";
     JwksKeys: Gauge "jwks_keys", "Keys that tokens can be verified with; 0 when they are too old, too";
     JwksAge: Gauge "jwks_age_seconds", "How long ago the key set was last fetched";
+    Tasks: Gauge "tasks", "Tasks of the program that have begun and not ended";
 }
 
 impl Metric {
@@ -160,7 +161,8 @@ impl Metric {
             | Self::BusProbeAge
             | Self::BusLag
             | Self::JwksKeys
-            | Self::JwksAge => Vec::new(),
+            | Self::JwksAge
+            | Self::Tasks => Vec::new(),
         }
     }
 

@@ -65,6 +65,7 @@ fn series_of(measure: Measure) -> (Metric, usize) {
         Measure::JwksKeys => (Metric::JwksKeys, 0),
         Measure::JwksAge => (Metric::JwksAge, 0),
         Measure::Draining => (Metric::Draining, 0),
+        Measure::Tasks => (Metric::Tasks, 0),
     }
 }
 

@@ -32,6 +32,8 @@ pub enum Measure {
     JwksAge,
     /// 1 while the node is going away.
     Draining,
+    /// Tasks that have begun and not ended.
+    Tasks,
 }
 
 /// Tells how things stand.
