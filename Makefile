@@ -1,10 +1,10 @@
 # The commands of this project. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint bench bench-feeds docs fuzz autobahn soak supply-chain tools web
+.PHONY: help run test fmt lint bench bench-feeds docs fuzz autobahn soak soak-simulation supply-chain tools web
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Everything in one process, on http://127.0.0.1:8080/
 	cargo run --locked
@@ -35,8 +35,12 @@ autobahn: ## Autobahn's WebSocket cases against the codec; needs Python 2.7, tak
 	tests/autobahn/install.sh
 	cargo test --locked --test autobahn -- --nocapture
 
-soak: ## Simulates whole nodes with ever new seeds, SECONDS long (3600)
-	EDGEWAY_SOAK_SECONDS=$(or $(SECONDS),3600) EDGEWAY_SOAK_FIRST=$$(date +%s) \
+soak: ## Mixed traffic at two real nodes, SECONDS long (600); then nothing of it may be left
+	EDGEWAY_SOAK_SECONDS=$(or $(SECONDS),600) \
+		cargo test --locked --test soak when_the_clients_have_gone -- --nocapture
+
+soak-simulation: ## Simulates whole nodes with ever new seeds, SECONDS long (3600)
+	EDGEWAY_SIM_SECONDS=$(or $(SECONDS),3600) EDGEWAY_SIM_FIRST=$$(date +%s) \
 		cargo test --locked --test simulation run_after_run -- --nocapture
 
 fuzz: ## Fuzzes each target SECONDS long (300); needs a nightly compiler and cargo-fuzz

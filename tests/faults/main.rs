@@ -35,6 +35,7 @@ mod logs;
 #[cfg(test)]
 mod nodes;
 #[cfg(test)]
+#[allow(dead_code, reason = "these tests use part of it")]
 #[path = "../support/oracle.rs"]
 mod oracle;
 #[cfg(test)]

@@ -48,8 +48,8 @@ mod tests {
     const FAILURES_SHOWN: usize = 5;
     const SEED_VARIABLE: &str = "EDGEWAY_SIM_SEED";
     const SEEDS_VARIABLE: &str = "EDGEWAY_SIM_SEEDS";
-    const SECONDS_VARIABLE: &str = "EDGEWAY_SOAK_SECONDS";
-    const FIRST_VARIABLE: &str = "EDGEWAY_SOAK_FIRST";
+    const SECONDS_VARIABLE: &str = "EDGEWAY_SIM_SECONDS";
+    const FIRST_VARIABLE: &str = "EDGEWAY_SIM_FIRST";
     const THREADS: u64 = 2;
     /// What the runs must have come to.
     const SEEN: [&str; 11] = [

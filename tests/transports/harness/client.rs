@@ -243,6 +243,22 @@ impl Client {
         }
     }
 
+    /// The next event or reply, or how the line ended. Waits for as long as it takes; safe to cancel.
+    ///
+    /// # Errors
+    /// How the line ended.
+    pub(crate) async fn event_or_answer_or_end(&mut self) -> Result<Value, Ended> {
+        loop {
+            if let Some(answer) = self.answers.pop_front() {
+                return Ok(answer);
+            }
+            if !self.events.is_empty() {
+                return self.event_or_end().await;
+            }
+            self.hear_on().await?;
+        }
+    }
+
     async fn hear_on(&mut self) -> Result<(), Ended> {
         match self.line.hear().await {
             Heard::Frame(frame) => {

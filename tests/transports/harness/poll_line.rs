@@ -39,6 +39,8 @@ pub(crate) struct PollLine {
     /// What the next poll asks for.
     next: Attach,
     events: VecDeque<Value>,
+    /// A later answer has told that the session was rebuilt, and nobody has asked for that yet.
+    rebuilt: bool,
     /// The poll that is on its way: it goes on when nobody waits for it.
     pending: JoinSet<Result<PollAnswer, Ended>>,
     /// While pinned: what was handed out since, and is not acknowledged.
@@ -61,7 +63,8 @@ impl PollLine {
             ..Attach::default()
         };
         let events = answer.events.iter().cloned().collect();
-        let line = Self { user: user.clone(), next, events, pending: JoinSet::new(), pinned: None };
+        let line =
+            Self { user: user.clone(), next, events, rebuilt: false, pending: JoinSet::new(), pinned: None };
         Ok((line, answer))
     }
 
@@ -80,6 +83,7 @@ impl PollLine {
             match ended.unwrap_or_else(|e| panic!("the poll failed: {e}")) {
                 Ok(answer) => {
                     assert_eq!(Some(&answer.session), self.next.session.as_ref(), "a poll keeps its session");
+                    self.rebuilt |= answer.resume == "rebuilt";
                     self.events.extend(answer.events);
                     if self.pinned.is_none() {
                         self.next.cursor = Some(answer.cursor);
@@ -99,6 +103,12 @@ impl PollLine {
             self.next.number = self.next.number.map(|number| number + 1);
             self.pending.spawn(async move { poll(&user, &attach, Some(WAIT_MS)).await });
         }
+    }
+
+    /// Whether an answer since the last time told that the session was rebuilt: between two polls its node may have died.
+    /// It comes before the events of that answer.
+    pub(crate) fn take_rebuilt(&mut self) -> bool {
+        std::mem::take(&mut self.rebuilt)
     }
 
     /// From now on polls with this cursor again and again: hears all and acknowledges nothing more.

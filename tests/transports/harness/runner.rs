@@ -22,13 +22,22 @@ where
     Test: FnOnce() -> Running,
     Running: Future<Output = ()>,
 {
+    run_within(Duration::from_secs(TEST_SECONDS), test);
+}
+
+/// The same with a deadline of its own.
+pub(crate) fn run_within<Test, Running>(limit: Duration, test: Test)
+where
+    Test: FnOnce() -> Running,
+    Running: Future<Output = ()>,
+{
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be built");
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
             let running = Box::pin(test());
-            let ended = tokio::time::timeout(Duration::from_secs(TEST_SECONDS), running).await;
-            assert!(ended.is_ok(), "the test did not end within {TEST_SECONDS} s");
+            let ended = tokio::time::timeout(limit, running).await;
+            assert!(ended.is_ok(), "the test did not end within {limit:?}");
         });
     }));
     runtime.shutdown_background();

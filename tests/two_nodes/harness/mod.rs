@@ -38,4 +38,5 @@ pub(crate) mod user;
 #[path = "../../transports/harness/ws_line.rs"]
 pub(crate) mod ws_line;
 
+#[allow(unused_imports, reason = "a suite may have a deadline of its own")]
 pub(crate) use runner::run;

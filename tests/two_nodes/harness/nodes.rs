@@ -18,6 +18,8 @@ use crate::redis_server::RedisServer;
 
 const ISSUER: &str = "two-nodes";
 const CONFIG: &str = "config.yaml";
+/// Longer than any test; a soak may take hours.
+const TOKEN_TTL_SECONDS: &str = "86400";
 
 /// What a test plays on. Dropped in this order: nodes first.
 pub(crate) struct Nodes {
@@ -94,12 +96,8 @@ impl Nodes {
         fs::write(directory.path().join(CONFIG), config).unwrap();
         let (a, b) = (node(&directory, "a", settings), node(&directory, "b", settings));
         let nodes = Self { a, b, store, redis, directory };
-        for node in [&nodes.a, &nodes.b] {
-            eventually("the node to be ready", || async {
-                (node.admin("/readyz").await.0 == 200).then_some(())
-            })
-            .await;
-        }
+        is_ready(&nodes.a).await;
+        is_ready(&nodes.b).await;
         nodes
     }
 
@@ -137,6 +135,12 @@ fn node(directory: &TempDir, name: &str, settings: &[(&str, &str)]) -> Stage {
     Stage::new(Server::start(&config, &log, settings))
 }
 
+/// Waits until a node says so.
+pub(crate) async fn is_ready(node: &Stage) {
+    eventually("the node to be ready", || async { (node.admin("/readyz").await.0 == 200).then_some(()) })
+        .await;
+}
+
 fn direct(store: SocketAddr) -> String {
     format!("http://{store}")
 }
@@ -145,6 +149,7 @@ fn token(directory: &TempDir, user: &str) -> String {
     let file = |name: &str| -> PathBuf { directory.path().join(name) };
     let mut command = edgeway();
     command.args(["token", "--user", user, "--issuer", ISSUER, "--audience", ISSUER]);
+    command.args(["--ttl", TOKEN_TTL_SECONDS]);
     command.arg("--key-file").arg(file("key.pem")).arg("--jwks-file").arg(file("jwks.json"));
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -58,6 +58,11 @@ impl Program {
         &self.first_line
     }
 
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.lock().unwrap().id()
+    }
+
     /// As `kill -9` does it.
     pub(crate) fn kill(&self) {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);

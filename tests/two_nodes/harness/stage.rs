@@ -20,8 +20,12 @@ impl Stage {
         CRYPTO.call_once(|| {
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         });
-        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).http1_only().build().unwrap();
-        Self { server: Arc::new(server), http }
+        Self { server: Arc::new(server), http: http_client() }
+    }
+
+    /// The same node, over connections of its own, which end with it.
+    pub(crate) fn afresh(&self) -> Self {
+        Self { server: self.server.clone(), http: http_client() }
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -47,4 +51,8 @@ impl Stage {
         let answer = self.http.get(&url).send().await.unwrap_or_else(|e| panic!("{url}: {e:?}"));
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
+}
+
+fn http_client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().tls_certs_only([]).http1_only().build().unwrap()
 }
