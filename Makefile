@@ -48,11 +48,8 @@ fuzz: ## Fuzzes each target SECONDS long (300); needs a nightly compiler and car
 		cargo +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS),300) || exit 1; \
 	done
 
-supply-chain: ## Licences, advisories, unused crates, a bill of materials; installs its tools
-	cargo install --locked cargo-deny cargo-machete cargo-cyclonedx
-	cargo deny --locked check
-	cargo machete
-	cargo cyclonedx --format json
+supply-chain: ## Licences, duplicates, advisories, unused crates, a bill of materials; installs its tools
+	tests/supply_chain.sh
 
 docs: ## Builds the reference, target/doc/edgeway/index.html
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
