@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep_until};
+
 use crate::SETTINGS;
 use crate::harness::nodes::{Nodes, is_ready};
 use crate::redis_server::RedisServer;
@@ -22,11 +24,16 @@ pub(crate) struct Done {
     pub(crate) links_killed: u64,
 }
 
-/// Kills the links to Redis, and the second node, until it is dropped.
-pub(crate) async fn befall(nodes: &Nodes, towns: &Towns, seed: u64, done: &mut Done) {
+/// Kills the links to Redis, and the second node, until it is time to end. A node that is killed has a successor by then.
+pub(crate) async fn befall(nodes: &Nodes, towns: &Towns, seed: u64, end: Instant) -> Done {
     let mut rng = Rng::new(seed ^ 0xfa17);
+    let mut done = Done::default();
     for count in 1.. {
-        tokio::time::sleep(Duration::from_millis(rng.between(PEACE_MS.0, PEACE_MS.1))).await;
+        let next = Instant::now() + Duration::from_millis(rng.between(PEACE_MS.0, PEACE_MS.1));
+        sleep_until(next.min(end)).await;
+        if Instant::now() >= end {
+            break;
+        }
         if count % DEATH_EVERY == 2 {
             towns.get(MORTAL).server().program().kill();
             done.nodes_killed += 1;
@@ -37,6 +44,7 @@ pub(crate) async fn befall(nodes: &Nodes, towns: &Towns, seed: u64, done: &mut D
             done.links_killed += kill_live_links(&nodes.redis);
         }
     }
+    done
 }
 
 /// Cuts the connections that live messages come by. Returns how many there were.
