@@ -32,6 +32,8 @@ mod lifecycle;
 #[cfg(test)]
 mod moves;
 #[cfg(test)]
+mod readers;
+#[cfg(test)]
 #[allow(dead_code, reason = "these tests use part of it")]
 #[path = "../support/redis_server.rs"]
 mod redis_server;
