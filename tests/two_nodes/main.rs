@@ -18,6 +18,8 @@ macro_rules! tests {
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod descriptors;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod faults;

@@ -7,6 +7,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of its log is shown when a test fails.
 const LOG_TAIL_LINES: usize = 25;
@@ -80,6 +82,15 @@ impl Program {
     pub(crate) fn signal(&self, name: &str) {
         let id = self.child.lock().unwrap().id().to_string();
         assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+    }
+
+    /// Leaves room for so many descriptors more than it has open.
+    pub(crate) fn leave_descriptors(&self, count: u64) {
+        let id = self.child.lock().unwrap().id();
+        let open = fs::read_dir(format!("/proc/{id}/fd")).unwrap().count() as u64;
+        let pid = Pid::from_raw(id.cast_signed()).unwrap();
+        let limit = Rlimit { current: Some(open + count), ..getrlimit(Resource::Nofile) };
+        prlimit(Some(pid), Resource::Nofile, limit).unwrap();
     }
 
     /// How it ended, if it has.
