@@ -1,8 +1,10 @@
 //! Sessions that move from one node to the other.
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::client::numbered;
+use crate::harness::client::{numbered, send};
+use crate::harness::names::unique;
 use crate::harness::nodes::Nodes;
 use crate::harness::runner::eventually;
 use crate::harness::seen::Seen;
@@ -14,6 +16,7 @@ tests! {
     a_node_that_is_asked_to_stop_sends_its_sessions_to_the_other,
     a_copy_that_was_left_behind_ends_and_takes_nothing_with_it,
     a_session_that_was_deleted_at_one_node_is_gone_at_the_other,
+    a_command_that_comes_along_with_an_attach_takes_nobodys_place,
 }
 
 async fn a_session_that_is_read_at_one_node_and_the_other_loses_nothing_and_repeats_nothing() {
@@ -119,4 +122,28 @@ async fn a_session_that_was_deleted_at_one_node_is_gone_at_the_other() {
     let elsewhere = nodes.at_b(place);
     let refused = elsewhere.user.try_attach(Transport::Poll, elsewhere.again()).await.unwrap_err();
     refused.assert_refused("session_gone");
+}
+
+/// Whichever of the two comes first where a session must be rebuilt: the command finds it there and leaves its reader alone.
+async fn a_command_that_comes_along_with_an_attach_takes_nobodys_place() {
+    const SESSIONS: usize = 24;
+    let nodes = Nodes::start().await;
+    let mut places = Vec::new();
+    for n in 0..SESSIONS {
+        let user = nodes.user("alice");
+        let dialog = format!("tea-{n}");
+        places.push((nodes.at_b(user.attach_to(Transport::Ws, &[&dialog]).await.cut()), dialog));
+    }
+    nodes.a.server().program().kill();
+    let coming = places.into_iter().map(|(place, dialog)| async move {
+        let command = send(&dialog, &unique("c"), "here I am");
+        let (mut reader, answer) =
+            tokio::join!(place.attach(Transport::Sse), place.user.post(&place.session, &command));
+        assert_eq!(answer.replies()[0]["type"], "ok", "{answer:?}");
+        reader.next_message_is("here I am").await;
+        // Had its place been taken, it would have been told so by then.
+        place.user.post(&place.session, &send(&dialog, &unique("c"), "and I stay")).await;
+        reader.next_message_is("and I stay").await;
+    });
+    join_all(coming).await;
 }

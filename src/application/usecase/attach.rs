@@ -44,7 +44,7 @@ const ROOM_LOOK_EVERY: Duration = Duration::from_millis(50);
 /// When whoever has found a session that could not be rebuilt may come back.
 const COME_BACK_AFTER: Duration = Duration::from_millis(500);
 /// How often an attach looks again when the session it found has just ended.
-const ATTACH_ATTEMPTS_MAX: usize = 3;
+pub(super) const ATTACH_ATTEMPTS_MAX: usize = 3;
 
 /// A client's wish to attach, with what a transport could read of it.
 #[derive(Debug, Clone)]
@@ -198,8 +198,7 @@ impl Gateway {
                 Found::Nothing => return self.replace_gone(identity, &input).await,
             }
         }
-        // It is there, and changes hands: that must not cost its client the session.
-        Err(Refusal::new(ErrorCode::Unavailable, "the session is being taken over"))
+        Err(changes_hands())
     }
 
     async fn replace_gone(
@@ -406,7 +405,7 @@ impl Gateway {
         Ok(later)
     }
 
-    async fn resume_from_record(
+    pub(super) async fn resume_from_record(
         self: &Arc<Self>,
         identity: &Identity,
         input: &AttachInput,
@@ -534,10 +533,19 @@ impl Gateway {
     }
 }
 
-enum Found {
+/// What came of looking for a session.
+pub(super) enum Found {
+    /// It is here, and read.
     Attached(Box<Reading>),
+    /// It has just ended here, or another was quicker: to be looked for again.
     JustEnded,
+    /// There is none.
     Nothing,
+}
+
+/// To whoever looks for a session that is there, and changes hands: that must not cost its client the session.
+pub(super) fn changes_hands() -> Refusal {
+    Refusal::new(ErrorCode::Unavailable, "the session is being taken over")
 }
 
 fn request(input: &AttachInput, cursor: Option<Cursor>, identity: &Identity) -> AttachRequest {

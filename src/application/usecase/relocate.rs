@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::attach::{AttachInput, session_gone};
+use super::attach::{ATTACH_ATTEMPTS_MAX, AttachInput, Found, changes_hands, session_gone};
 use super::presence::bus_refusal;
 use crate::application::gateway::Gateway;
 use crate::application::ports::auth::Identity;
@@ -72,32 +72,37 @@ impl Gateway {
     /// reads again.
     ///
     /// # Errors
-    /// `session_gone` when there is nothing to rebuild it from.
+    /// `session_gone` when there is nothing to rebuild it from; `unavailable` when that can't be done right now.
     pub async fn rescue(
         self: &Arc<Self>,
         identity: &Identity,
         asked: &str,
         held_by: Option<String>,
     ) -> Result<Arc<LiveSession>, Refusal> {
-        if let Ok(session) = self.require_session(identity, asked) {
-            return Ok(session);
+        let Ok(id) = SessionId::parse(asked) else { return Err(session_gone()) };
+        let input = AttachInput {
+            session: Some(asked.to_owned()),
+            cursor: None,
+            attach: None,
+            transport: Transport::Poll,
+            device_id: None,
+            dialogs: None,
+            replace_expired: false,
+            held_by,
+        };
+        self.admit_connect(&identity.user_id, &input)?;
+        for _ in 0..ATTACH_ATTEMPTS_MAX {
+            // Its client may be attaching in this very moment: whoever reads it is not superseded for a command.
+            if let Ok(session) = self.require_session(identity, asked) {
+                return Ok(session);
+            }
+            match self.resume_from_record(identity, &input, &id).await? {
+                Found::Attached(reading) => return Ok(reading.session().clone()),
+                Found::JustEnded => {}
+                Found::Nothing => return Err(session_gone()),
+            }
         }
-        let reading = self
-            .attach(
-                identity,
-                AttachInput {
-                    session: Some(asked.to_owned()),
-                    cursor: None,
-                    attach: None,
-                    transport: Transport::Poll,
-                    device_id: None,
-                    dialogs: None,
-                    replace_expired: false,
-                    held_by,
-                },
-            )
-            .await?;
-        Ok(reading.session().clone())
+        Err(changes_hands())
     }
 
     /// Asks the node that holds a session to write it down and let it go, and waits a moment for that. Whether it does
