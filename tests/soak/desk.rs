@@ -69,12 +69,18 @@ impl Desk {
     }
 
     /// Nobody will answer this one any more: it is sent again.
-    pub(crate) fn unanswered(&mut self, its_ref: &str) {
-        self.due.extend(self.waiting.remove(its_ref));
+    pub(crate) fn unanswered(&mut self, its_ref: &str, user: &str, oracle: &Oracle) {
+        if let Some(pending) = self.waiting.remove(its_ref) {
+            oracle.unanswered(user, &pending.id);
+            self.due.push_back(pending);
+        }
     }
 
     /// Nobody will answer any more.
-    pub(crate) fn all_unanswered(&mut self) {
-        self.due.extend(self.waiting.drain().map(|(_, pending)| pending));
+    pub(crate) fn all_unanswered(&mut self, user: &str, oracle: &Oracle) {
+        for (_, pending) in self.waiting.drain() {
+            oracle.unanswered(user, &pending.id);
+            self.due.push_back(pending);
+        }
     }
 }

@@ -214,11 +214,11 @@ impl Wanderer {
         let Company { oracle, tally, .. } = &self.company;
         match posted {
             Ok((its_ref, Some(reply))) => self.desk.answered(&its_ref, &reply, self.user.id(), oracle, tally),
-            Ok((its_ref, None)) => self.desk.unanswered(&its_ref),
+            Ok((its_ref, None)) => self.desk.unanswered(&its_ref, self.user.id(), oracle),
             Err(late) => {
                 oracle.fault(late);
                 // Which one is of no interest any more.
-                self.desk.all_unanswered();
+                self.desk.all_unanswered(self.user.id(), oracle);
             }
         }
     }

@@ -37,6 +37,10 @@ struct Sent {
     refused: bool,
     /// Not answered, or answered by an error that leaves it open.
     open: bool,
+    /// One attempt will never be answered: it may have been stored, whatever becomes of a later one.
+    lost: bool,
+    /// The last answer that was none, for the one who reads about it.
+    refusal: String,
 }
 
 /// What one client was told.
@@ -91,9 +95,15 @@ impl Oracle {
     /// A send is about to go out (again).
     pub(crate) fn sending(&self, user: &str, client_message_id: &str, dialog: &str) {
         let mut book = self.book.lock().unwrap();
-        let sent = book.sends.entry((user.to_owned(), client_message_id.to_owned())).or_insert_with(|| {
-            Sent { dialog: dialog.to_owned(), accepted: Vec::new(), refused: false, open: true }
-        });
+        let sent =
+            book.sends.entry((user.to_owned(), client_message_id.to_owned())).or_insert_with(|| Sent {
+                dialog: dialog.to_owned(),
+                accepted: Vec::new(),
+                refused: false,
+                open: true,
+                lost: false,
+                refusal: String::new(),
+            });
         sent.open = true;
     }
 
@@ -117,8 +127,19 @@ impl Oracle {
             return true;
         }
         sent.open = reply["unknown_outcome"] == true;
+        // So may it after an answer that left it open.
+        sent.lost |= sent.open;
+        sent.refusal = reply.to_string();
         sent.refused = !sent.open;
         reply["retryable"] != true
+    }
+
+    /// The connection ended before a send was answered.
+    pub(crate) fn unanswered(&self, user: &str, client_message_id: &str) {
+        let mut book = self.book.lock().unwrap();
+        if let Some(sent) = book.sends.get_mut(&(user.to_owned(), client_message_id.to_owned())) {
+            sent.lost = true;
+        }
     }
 
     /// A client begins.
@@ -225,8 +246,11 @@ fn judge_store(
             (Some(accepted), stored) => {
                 faults.push(format!("{dialog}: {key:?} was answered {accepted:?}, the Store has {stored:?}"));
             }
-            (None, Some(stored)) if sent.refused && !sent.open => {
-                faults.push(format!("{dialog}: {key:?} was refused, and the Store has {stored:?}"));
+            (None, Some(stored)) if sent.refused && !sent.open && !sent.lost => {
+                let refusal = &sent.refusal;
+                faults.push(format!(
+                    "{dialog}: {key:?} was refused by {refusal}, and the Store has {stored:?}"
+                ));
             }
             (None, _) => {}
         }

@@ -56,7 +56,7 @@ impl Wanderer {
     /// What was said on a WebSocket and not answered will not be.
     pub(super) fn hung_up(&mut self, client: &mut Client) {
         if matches!(client.line(), Line::Ws(_)) {
-            self.desk.all_unanswered();
+            self.desk.all_unanswered(self.user.id(), &self.company.oracle);
         }
     }
 
