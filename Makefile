@@ -43,10 +43,8 @@ soak-simulation: ## Simulates whole nodes with ever new seeds, SECONDS long (360
 	EDGEWAY_SIM_SECONDS=$(or $(SECONDS),3600) EDGEWAY_SIM_FIRST=$$(date +%s) \
 		cargo test --locked --test simulation run_after_run -- --nocapture
 
-fuzz: ## Fuzzes each target SECONDS long (300); needs a nightly compiler and cargo-fuzz
-	@for target in $$(cd fuzz/fuzz_targets && ls *.rs | sed 's/\.rs$$//'); do \
-		cargo +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS),300) || exit 1; \
-	done
+fuzz: ## Fuzzes each target SECONDS long (300), with a nightly compiler or without; installs cargo-fuzz
+	tests/fuzz/run.sh $(or $(SECONDS),300) $(TARGETS)
 
 supply-chain: ## Licences, duplicates, advisories, unused crates, a bill of materials; installs its tools
 	tests/supply_chain.sh

@@ -8,6 +8,11 @@ mod targets;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::ffi::OsString;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
     use proptest::prelude::*;
     use proptest::test_runner::{Config, TestRunner};
 
@@ -69,7 +74,7 @@ mod tests {
         input
     }
 
-    fn run(inputs: &[&[u8]], target: fn(&[u8])) {
+    fn run(inputs: &[&[u8]], target: Target) {
         inputs.iter().for_each(|input| target(input));
         let from_corpus =
             proptest::sample::select(inputs.iter().map(|input| input.to_vec()).collect::<Vec<_>>());
@@ -87,38 +92,58 @@ mod tests {
             .unwrap();
     }
 
-    #[test]
-    fn clients_json() {
-        run(&corpus::COMMANDS, targets::clients_json);
+    type Seeds = &'static [&'static [u8]];
+    type Target = fn(&[u8]);
+
+    /// All of them: name of the program in `fuzz/`, where it begins, what is fuzzed.
+    const ALL: [(&str, Seeds, Target); 10] = [
+        ("clients_json", &corpus::COMMANDS, targets::clients_json),
+        ("cursor", &corpus::CURSORS, targets::cursor),
+        ("live_payload", &corpus::PAYLOADS, targets::live_payload),
+        ("logged_event", &corpus::EVENTS, targets::logged_event),
+        ("streamed_event", &corpus::EVENTS, targets::streamed_event),
+        ("last_event_id", &corpus::EVENT_IDS, targets::last_event_id),
+        ("token", &corpus::TOKENS, targets::token),
+        ("websocket_frames", &corpus::FRAMES, targets::websocket_frames),
+        ("compressed_frames", &corpus::COMPRESSED_FRAMES, targets::compressed_frames),
+        ("inflated", &corpus::DEFLATED, targets::inflated),
+    ];
+    /// If it is set, the seeds are written there, a folder for each program: `make fuzz` begins with them.
+    const SEEDS_VARIABLE: &str = "EDGEWAY_FUZZ_SEEDS";
+
+    macro_rules! fuzzed {
+        ($($name:ident),* $(,)?) => {
+            $(#[test] fn $name() {
+                let (_, seeds, target) = ALL.iter().find(|(name, ..)| *name == stringify!($name)).unwrap();
+                run(seeds, *target);
+            })*
+            const RUN: &[&str] = &[$(stringify!($name)),*];
+        };
     }
 
-    #[test]
-    fn cursors() {
-        run(&corpus::CURSORS, targets::cursor);
+    fuzzed! {
+        clients_json, cursor, live_payload, logged_event, streamed_event, last_event_id, token, websocket_frames,
+        compressed_frames, inflated,
     }
 
+    /// A program that is missing on one side would be fuzzed on the other alone.
     #[test]
-    fn payloads_of_live_channels() {
-        run(&corpus::PAYLOADS, targets::live_payload);
-    }
-
-    #[test]
-    fn events_of_logs_as_clients_see_them() {
-        run(&corpus::EVENTS, targets::logged_event);
-    }
-
-    #[test]
-    fn last_event_ids() {
-        run(&corpus::EVENT_IDS, targets::last_event_id);
-    }
-
-    #[test]
-    fn tokens() {
-        run(&corpus::TOKENS, targets::token);
-    }
-
-    #[test]
-    fn websocket_frames() {
-        run(&corpus::FRAMES, targets::websocket_frames);
+    fn every_program_is_run_here_too_and_begins_with_the_same_seeds() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let programs: BTreeSet<_> = files.map(|path| path.file_stem().unwrap().to_owned()).collect();
+        let manifest =
+            fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/Cargo.toml")).unwrap();
+        assert_eq!(programs, ALL.iter().map(|(name, ..)| OsString::from(name)).collect());
+        assert_eq!(RUN, ALL.map(|(name, ..)| name));
+        let temporary = tempfile::tempdir().unwrap();
+        let seeds_at = std::env::var_os(SEEDS_VARIABLE).map_or(temporary.path().to_owned(), PathBuf::from);
+        for (name, seeds, _) in ALL {
+            assert!(manifest.contains(&format!("name = \"{name}\"")), "{name} is not in fuzz/Cargo.toml");
+            fs::create_dir_all(seeds_at.join(name)).unwrap();
+            for (number, seed) in seeds.iter().enumerate() {
+                fs::write(seeds_at.join(name).join(format!("seed-{number}")), seed).unwrap();
+            }
+        }
     }
 }

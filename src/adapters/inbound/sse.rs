@@ -31,6 +31,8 @@ use super::wire::events::write_prefix;
 use crate::application::ports::auth::Identity;
 use crate::application::usecase::attach::Reading;
 use crate::domain::error::{ErrorCode, Refusal};
+use crate::domain::event::Event;
+use crate::domain::ids::SessionId;
 use crate::domain::time::whole_millis;
 use crate::session::cursor::Cursor;
 use crate::session::reader::{DrainBudget, Drained, Outgoing, Transport};
@@ -171,35 +173,17 @@ impl EventStream {
         let mut out = Vec::with_capacity(PADDING_BYTES + 1024);
         write_padding(&mut out);
         write_retry(jittered(RETRY_FIRST, RETRY_JITTER), &mut out);
-        self.write_id(&self.reading.cursor, &mut out);
+        write_id(self.reading.session().id(), &self.reading.cursor, &mut out);
         write_data(&self.edge.welcome(&self.reading, identity), &mut out);
         out
     }
 
-    fn write_id(&self, cursor: &Cursor, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"id: ");
-        out.extend_from_slice(self.reading.session().id().as_str().as_bytes());
-        out.push(b'~');
-        cursor.write_to(out);
-        out.push(b'\n');
-    }
-
     fn write_outgoing(&self, outgoing: &[Outgoing], out: &mut Vec<u8>) {
+        let session = self.reading.session().id();
         for item in outgoing {
             match item {
-                Outgoing::Event { cursor, event } => {
-                    self.write_id(cursor, out);
-                    out.extend_from_slice(b"data: ");
-                    write_prefix(Some(cursor), out);
-                    out.extend_from_slice(&event.body);
-                    out.extend_from_slice(b"\n\n");
-                }
-                Outgoing::Ephemeral(event) => {
-                    out.extend_from_slice(b"data: ");
-                    write_prefix(None, out);
-                    out.extend_from_slice(&event.body);
-                    out.extend_from_slice(b"\n\n");
-                }
+                Outgoing::Event { cursor, event } => write_event(session, Some(cursor), event, out),
+                Outgoing::Ephemeral(event) => write_event(session, None, event, out),
                 Outgoing::TokenExpiring(at) => write_data(&token_expiring_json(*at), out),
             }
         }
@@ -281,6 +265,25 @@ impl http_body::Body for EventStream {
         }
         Poll::Ready(Some(Ok(Frame::data(bytes.into()))))
     }
+}
+
+/// Writes one event of a session; what can be resumed after has an id.
+pub fn write_event(session: &SessionId, cursor: Option<&Cursor>, event: &Event, out: &mut Vec<u8>) {
+    if let Some(cursor) = cursor {
+        write_id(session, cursor, out);
+    }
+    out.extend_from_slice(b"data: ");
+    write_prefix(cursor, out);
+    out.extend_from_slice(&event.body);
+    out.extend_from_slice(b"\n\n");
+}
+
+fn write_id(session: &SessionId, cursor: &Cursor, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"id: ");
+    out.extend_from_slice(session.as_str().as_bytes());
+    out.push(b'~');
+    cursor.write_to(out);
+    out.push(b'\n');
 }
 
 /// One event without an id.

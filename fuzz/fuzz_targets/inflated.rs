@@ -1,0 +1,8 @@
+//! See `tests/fuzz/targets.rs`.
+#![no_main]
+
+#[allow(dead_code, reason = "each program runs one of the targets")]
+#[path = "../../tests/fuzz/targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| targets::inflated(input));
