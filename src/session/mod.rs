@@ -7,6 +7,7 @@
 pub mod cursor;
 pub mod delivered;
 pub mod ephemeral;
+pub mod feed_table;
 pub mod intake;
 pub mod ledger;
 pub mod machine;

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
-
+use super::feed_table::FeedTable;
 use super::snapshot::SubscribeOptions;
 use crate::domain::event::{Event, LogPosition};
 use crate::domain::ids::{DialogId, FeedKey};
@@ -135,8 +133,8 @@ impl Subscription {
 /// The followed feeds of a session, bounded by whoever inserts.
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    /// Boxed: a table has room for as many again, and most sessions follow few.
-    by_feed: HashMap<FeedKey, Box<Subscription>>,
+    /// Boxed: adding one moves others, and they are large.
+    by_feed: FeedTable<Box<Subscription>>,
     behind: usize,
 }
 
@@ -159,23 +157,21 @@ impl Subscriptions {
         self.by_feed.get(feed).map(Box::as_ref)
     }
 
-    /// All of them, in no order.
+    /// All of them, in the order of the feeds.
     pub fn iter(&self) -> impl Iterator<Item = (&FeedKey, &Subscription)> {
         self.by_feed.iter().map(|(feed, subscription)| (feed, &**subscription))
     }
 
-    /// The followed feeds, in an order that does not depend on hashes.
+    /// The followed feeds, in their order.
     #[must_use]
     pub fn feeds(&self) -> Vec<FeedKey> {
-        let mut feeds: Vec<FeedKey> = self.by_feed.keys().cloned().collect();
-        feeds.sort_unstable();
-        feeds
+        self.by_feed.iter().map(|(feed, _)| feed.clone()).collect()
     }
 
-    /// The followed dialogs, in an order that does not depend on hashes.
+    /// The followed dialogs, in their order.
     #[must_use]
     pub fn dialogs(&self) -> Vec<DialogId> {
-        self.feeds().iter().filter_map(FeedKey::dialog).cloned().collect()
+        self.by_feed.iter().filter_map(|(feed, _)| feed.dialog()).cloned().collect()
     }
 
     /// How many are behind.
@@ -186,9 +182,9 @@ impl Subscriptions {
 
     /// Adds a subscription; one that is there already stays as it is.
     pub fn insert(&mut self, feed: FeedKey, subscription: Subscription) {
-        if let Entry::Vacant(vacant) = self.by_feed.entry(feed) {
+        if self.by_feed.get(&feed).is_none() {
             self.behind += usize::from(subscription.flow != Flow::Live);
-            vacant.insert(Box::new(subscription));
+            self.by_feed.insert(feed, Box::new(subscription));
         }
     }
 
@@ -211,10 +207,10 @@ impl Subscriptions {
 
     /// Changes all.
     pub fn update_all(&mut self, mut change: impl FnMut(&FeedKey, &mut Subscription)) {
-        for (feed, subscription) in &mut self.by_feed {
+        for (feed, subscription) in self.by_feed.iter_mut() {
             change(feed, subscription);
         }
-        self.behind = self.by_feed.values().filter(|s| s.flow != Flow::Live).count();
+        self.behind = self.by_feed.iter().filter(|(_, s)| s.flow != Flow::Live).count();
     }
 
     /// The lowest bus time up to which every feed that is behind has been numbered.
@@ -224,8 +220,8 @@ impl Subscriptions {
             return None;
         }
         self.by_feed
-            .values()
-            .filter_map(|subscription| match subscription.flow {
+            .iter()
+            .filter_map(|(_, subscription)| match subscription.flow {
                 Flow::Behind { settled, .. } => Some(settled),
                 Flow::Live => None,
             })

@@ -10,16 +10,16 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
+use edgeway::adapters::inbound::listener::transport::Transport;
 use edgeway::adapters::inbound::listener::{accept, config};
 use edgeway::adapters::inbound::websocket::deflate::SharedDeflate;
 use edgeway::adapters::inbound::websocket::reader::{Incoming, MessageLimits};
 use edgeway::adapters::inbound::websocket::socket::{Event, SocketError, WebSocket};
-use edgeway::adapters::inbound::websocket::transport::Transport;
 use edgeway::adapters::inbound::websocket::{close, handshake};
 use edgeway::adapters::inbound::ws::open::SUBPROTOCOL;
 use edgeway::adapters::outbound::clock::SystemClock;
 use edgeway::application::ports::clock::Clock;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -78,8 +78,8 @@ async fn open(State(shared): State<Arc<Shared>>, mut request: Request) -> Respon
         Err(error) => return (error.status(), error.headers(), error.to_string()).into_response(),
     };
     shared.tasks.clone().spawn(async move {
-        let Ok(upgraded) = accepted.upgrade.await else { return };
-        let mut socket = WebSocket::from_upgraded(upgraded, LIMITS);
+        let Some((stream, read_ahead)) = accepted.upgrade.connection().await else { return };
+        let mut socket = WebSocket::new(stream, read_ahead, LIMITS);
         if accepted.deflates {
             socket.deflate();
         }
@@ -88,7 +88,7 @@ async fn open(State(shared): State<Arc<Shared>>, mut request: Request) -> Respon
     accepted.response.map(|()| Body::empty())
 }
 
-async fn echo(mut socket: WebSocket<Transport<TcpStream>>, shared: &Shared) {
+async fn echo(mut socket: WebSocket<Transport>, shared: &Shared) {
     let (code, reason) = loop {
         if !socket.has_room() && socket.flush().await.is_err() {
             return;

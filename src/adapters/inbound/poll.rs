@@ -1,23 +1,27 @@
 //! Long-poll: each request is an attach, and only the next one's cursor acknowledges what this one carries.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::http::asked::Asked;
 use super::http::attach_query::AttachQuery;
-use super::http::client::admit_attach;
+use super::http::client::{ClientIp, admit_attach};
 use super::http::credentials::identify;
 use super::http::edge::Edge;
 use super::http::reject::{Rejection, json};
 use super::http::relay::{self, Answerer};
+use super::listener::later::later;
 use super::wire::control::{GoAway, goaway_json, token_expiring_json};
 use super::wire::events::write_prefix;
-use crate::application::ports::auth::AuthError;
+use crate::application::ports::auth::{AuthError, Identity};
 use crate::application::usecase::attach::{Reading, session_gone, unverified};
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::session::reader::{Dismissal, DrainBudget, Drained, Outgoing, Transport};
@@ -42,49 +46,134 @@ pub async fn poll(
     query: AttachQuery,
     asked: Asked,
 ) -> Result<Response, Rejection> {
-    let Some(session) = &query.session else {
+    let Some(session) = query.session.clone() else {
         admit_attach(&edge, asked.client, None, asked.is_relayed())
             .inspect_err(|refusal| edge.note_refused(Transport::Poll, refusal))?;
-        return answer(edge, query, asked).await;
+        return begin(&edge, query, asked).await;
     };
     // Going on is no connect; being turned away is one.
-    let (session, client, relayed) = (session.clone(), asked.client, asked.is_relayed());
-    let answered = answer(edge.clone(), query, asked).await;
-    if answered.as_ref().is_err_and(Rejection::is_the_clients) {
-        admit_attach(&edge, client, Some(&session), relayed)?;
+    let turned_away = TurnedAway { client: asked.client, relayed: asked.is_relayed() };
+    match go_on(&edge, query, asked).await {
+        Ok(Answered::Now(response)) => Ok(response),
+        // A poll waits long, and should hold no more than it needs for that.
+        Ok(Answered::Waits(mut waiting)) => Ok(later(async move {
+            let answered = poll_fn(|cx| waiting.poll(cx)).await;
+            let session = waiting.reading.session().id().as_str();
+            answered.or_else(|refusal| turned_away.count(&edge, session, refusal)).into_response()
+        })),
+        Err(refusal) => turned_away.count(&edge, &session, refusal),
     }
-    answered
 }
 
-async fn answer(edge: Arc<Edge>, query: AttachQuery, asked: Asked) -> Result<Response, Rejection> {
-    let caller = identify(&edge, &asked.headers, &query).await;
+/// Who may have to be turned away.
+struct TurnedAway {
+    client: Option<ClientIp>,
+    relayed: bool,
+}
+
+impl TurnedAway {
+    /// Counts it as a connect if it is the client's fault.
+    fn count(&self, edge: &Edge, session: &str, refusal: Rejection) -> Result<Response, Rejection> {
+        if refusal.is_the_clients() {
+            admit_attach(edge, self.client, Some(session), self.relayed)?;
+        }
+        Err(refusal)
+    }
+}
+
+/// The first poll, which waits for nothing.
+async fn begin(edge: &Arc<Edge>, query: AttachQuery, asked: Asked) -> Result<Response, Rejection> {
+    match attach(edge, query, asked).await? {
+        Attached::Elsewhere(answer) => Ok(answer),
+        Attached::Here { reading, identity, .. } => {
+            let mut answer = Answer::default();
+            answer.add(&edge.welcome(&reading, &identity));
+            Ok(answer.finish(&reading, false))
+        }
+    }
+}
+
+enum Answered {
+    Now(Response),
+    Waits(Waiting),
+}
+
+async fn go_on(edge: &Arc<Edge>, query: AttachQuery, asked: Asked) -> Result<Answered, Rejection> {
+    Ok(match attach(edge, query, asked).await? {
+        Attached::Elsewhere(answer) => Answered::Now(answer),
+        Attached::Here { reading, wait, .. } => Answered::Waits(Waiting::new(reading, wait)),
+    })
+}
+
+enum Attached {
+    Elsewhere(Response),
+    Here { reading: Box<Reading>, identity: Identity, wait: Duration },
+}
+
+async fn attach(edge: &Arc<Edge>, query: AttachQuery, asked: Asked) -> Result<Attached, Rejection> {
+    let caller = identify(edge, &asked.headers, &query).await;
     let caller = caller.inspect_err(|refusal| edge.note_refused(Transport::Poll, refusal))?;
-    let wait = wait_of(&edge, &query)?;
+    let wait = wait_of(edge, &query)?;
     let mut input = query.attach_input(Transport::Poll)?;
-    match relay::find(&edge, &asked, &caller, query.session.as_deref(), Bytes::new()).await? {
-        Answerer::Other(answer) => return Ok(answer),
+    match relay::find(edge, &asked, &caller, query.session.as_deref(), Bytes::new()).await? {
+        Answerer::Other(answer) => return Ok(Attached::Elsewhere(answer)),
         Answerer::This { held_by, .. } => input.held_by = held_by,
     }
-    // A poll waits long: it carries along what it needs, and not what it took to get here.
-    let identity = caller.into_identity();
-    let reading = asked.scope(Box::pin(edge.gateway.attach(&identity, input))).await?;
-    drop(asked);
-    let mut answer = Answer::default();
-    if query.session.is_none() {
-        answer.add(&edge.welcome(&reading, &identity));
-        return Ok(answer.finish(&reading, false));
+    let reading = asked.scope(Box::pin(edge.gateway.attach(&caller.identity, input))).await?;
+    Ok(Attached::Here { reading: Box::new(reading), identity: caller.identity, wait })
+}
+
+/// A poll that waits for events.
+struct Waiting {
+    reading: Box<Reading>,
+    answer: Answer,
+    /// Until when it waits for the first event, or for what comes together with it.
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl Waiting {
+    fn new(reading: Box<Reading>, wait: Duration) -> Self {
+        Self { reading, answer: Answer::default(), deadline: Box::pin(sleep(wait)) }
     }
-    let deadline = Instant::now() + wait;
-    let more = match answer.fill(&reading, deadline).await {
-        Ok(false) if answer.events > 0 => {
-            // What comes a moment later goes along.
-            answer.fill_until(&reading, Instant::now() + LINGER).await
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response, Rejection>> {
+        let more = ready!(self.poll_fill(cx));
+        let answer = std::mem::take(&mut self.answer);
+        Poll::Ready(match more {
+            Ok(more) => Ok(answer.finish(&self.reading, more)),
+            Err(dismissal) => dismissed(dismissal, answer, &self.reading),
+        })
+    }
+
+    /// Waits for the first events, then a moment longer. `Ok(true)`: there is more than fits.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Dismissal>> {
+        loop {
+            let lingers = self.answer.events > 0;
+            if self.answer.is_full() {
+                return Poll::Ready(Ok(true));
+            }
+            let mut out = Vec::new();
+            // What is there already is taken even when there is no time to wait.
+            let drained = self.reading.poll_drain(cx, self.answer.room(), &mut out);
+            for item in &out {
+                self.answer.write(item);
+            }
+            match drained {
+                // What is written so far is told by the cursor; the reason comes with the next poll.
+                Poll::Ready(Drained::Dismissed(dismissal))
+                    if lingers && dismissal != Dismissal::Superseded =>
+                {
+                    return Poll::Ready(Ok(false));
+                }
+                Poll::Ready(Drained::Dismissed(dismissal)) => return Poll::Ready(Err(dismissal)),
+                Poll::Ready(Drained::More) => return Poll::Ready(Ok(true)),
+                Poll::Ready(Drained::Empty) if !lingers && self.answer.events > 0 => {
+                    self.deadline.as_mut().reset(Instant::now() + LINGER);
+                }
+                Poll::Ready(Drained::Empty) => {}
+                Poll::Pending => return self.deadline.as_mut().poll(cx).map(|()| Ok(false)),
+            }
         }
-        other => other,
-    };
-    match more {
-        Ok(more) => Ok(answer.finish(&reading, more)),
-        Err(dismissal) => dismissed(dismissal, answer, &reading),
     }
 }
 
@@ -133,59 +222,26 @@ struct Answer {
 }
 
 impl Answer {
-    /// Waits for the first events. `Ok(true)`: there is more than fits.
-    async fn fill(&mut self, reading: &Reading, deadline: Instant) -> Result<bool, Dismissal> {
-        while self.events == 0 {
-            match self.fill_once(reading, deadline).await {
-                Some(Drained::Dismissed(dismissal)) => return Err(dismissal),
-                Some(Drained::More) => return Ok(true),
-                Some(Drained::Empty) => {}
-                None => return Ok(false),
-            }
-        }
-        Ok(false)
+    fn is_full(&self) -> bool {
+        self.events >= POLL_EVENTS_MAX || self.json.len() >= POLL_BYTES_MAX
     }
 
-    /// Takes what comes until the deadline.
-    async fn fill_until(&mut self, reading: &Reading, deadline: Instant) -> Result<bool, Dismissal> {
-        loop {
-            if self.events >= POLL_EVENTS_MAX || self.json.len() >= POLL_BYTES_MAX {
-                return Ok(true);
-            }
-            match self.fill_once(reading, deadline).await {
-                // What is written so far is told by the cursor; the reason comes with the next poll.
-                Some(Drained::Dismissed(Dismissal::Superseded)) => return Err(Dismissal::Superseded),
-                Some(Drained::Dismissed(_)) | None => return Ok(false),
-                Some(Drained::More) => return Ok(true),
-                Some(Drained::Empty) => {}
-            }
-        }
-    }
-
-    async fn fill_once(&mut self, reading: &Reading, deadline: Instant) -> Option<Drained> {
-        let budget = DrainBudget {
+    fn room(&self) -> DrainBudget {
+        DrainBudget {
             events: POLL_EVENTS_MAX.saturating_sub(self.events).max(1),
             bytes: POLL_BYTES_MAX.saturating_sub(self.json.len()),
-        };
-        let mut out = Vec::new();
-        // What is there already is taken even when there is no time to wait.
-        let drained = timeout_at(deadline, reading.drain(budget, &mut out)).await.ok();
-        for item in out {
-            match item {
-                Outgoing::Event { cursor, event } => {
-                    self.begin();
-                    write_prefix(Some(&cursor), &mut self.json);
-                    self.json.extend_from_slice(&event.body);
-                }
-                Outgoing::Ephemeral(event) => {
-                    self.begin();
-                    write_prefix(None, &mut self.json);
-                    self.json.extend_from_slice(&event.body);
-                }
-                Outgoing::TokenExpiring(at) => self.add(&token_expiring_json(at)),
-            }
         }
-        drained
+    }
+
+    fn write(&mut self, item: &Outgoing) {
+        let (cursor, event) = match item {
+            Outgoing::Event { cursor, event } => (Some(cursor), event),
+            Outgoing::Ephemeral(event) => (None, event),
+            Outgoing::TokenExpiring(at) => return self.add(&token_expiring_json(*at)),
+        };
+        self.begin();
+        write_prefix(cursor, &mut self.json);
+        self.json.extend_from_slice(&event.body);
     }
 
     fn add(&mut self, json: &[u8]) {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 
 use super::lanes::Lanes;
@@ -14,6 +13,7 @@ use crate::application::feed::registry::Membership;
 use crate::domain::event::{Event, LogPosition};
 use crate::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use crate::domain::time::{Tick, UnixMillis};
+use crate::session::feed_table::FeedTable;
 use crate::session::intake::Intake;
 use crate::session::machine::Session;
 use crate::session::reader::{
@@ -57,7 +57,7 @@ struct Inner {
     machine: Session,
     /// The reader that waits in [`LiveSession::poll_drain`].
     waker: Option<Waker>,
-    feeds: HashMap<FeedKey, Membership>,
+    feeds: FeedTable<Membership>,
     chores: Vec<Chore>,
     /// It has ended and been taken out of everything.
     buried: bool,
@@ -103,7 +103,7 @@ impl LiveSession {
             inner: Mutex::new(Inner {
                 machine,
                 waker: None,
-                feeds: HashMap::new(),
+                feeds: FeedTable::default(),
                 chores: Vec::new(),
                 buried: false,
             }),
@@ -319,7 +319,7 @@ impl LiveSession {
     /// Takes all places back: the session is going.
     #[must_use]
     pub fn take_memberships(&self) -> Vec<Membership> {
-        self.inner.lock().feeds.drain().map(|(_, membership)| membership).collect()
+        self.inner.lock().feeds.take().collect()
     }
 }
 

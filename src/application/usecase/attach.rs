@@ -80,7 +80,7 @@ pub struct Reading {
     /// From where it goes on.
     pub cursor: Cursor,
     /// What came of the dialogs that were asked for.
-    pub subscribed: Option<Subscribed>,
+    pub subscribed: Option<Box<Subscribed>>,
 }
 
 impl Reading {
@@ -528,7 +528,7 @@ impl Gateway {
             transport,
             resume,
             cursor: attached.cursor,
-            subscribed,
+            subscribed: subscribed.map(Box::new),
         }
     }
 }

@@ -78,14 +78,6 @@ pub struct Caller {
     pub credentials: Credentials,
 }
 
-impl Caller {
-    /// Who is asking; by what that is known is not needed any more.
-    #[must_use]
-    pub fn into_identity(self) -> Identity {
-        self.identity
-    }
-}
-
 /// Finds and verifies the credentials of a request.
 ///
 /// # Errors

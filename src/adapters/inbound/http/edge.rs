@@ -100,7 +100,7 @@ impl Edge {
             session: session.id().as_str(),
             user_id: session.user_id().as_str(),
             cursor: reading.cursor,
-            subscribed: reading.subscribed.as_ref(),
+            subscribed: reading.subscribed.as_deref(),
             resume: reading.resume,
             token_expires_at: identity.expires_at,
             server_time: self.gateway.clock().unix(),

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,11 +22,15 @@ use tower::Service;
 use super::config::{Config, HEADER_BYTES_MIN};
 use super::detect::{Detected, detect};
 use super::executor::TrackedExecutor;
-use super::header_timer::HeaderTimer;
+use super::http1::serve_http1;
 use super::idle::{Activity, hold};
 use super::last_words::LastWords;
+use super::later::settle;
 use super::slot::ConnectionSlot;
 use super::tls::{ALPN_HTTP2, ServerTls};
+
+/// How a connection ended: the peer's affair.
+pub(super) type Ended = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
 /// What all connections of a listener share.
 pub(super) struct Shared {
@@ -70,7 +75,7 @@ async fn serve_tls(
     peer: SocketAddr,
     slot: ConnectionSlot,
     finish: &CancellationToken,
-) -> hyper::Result<()> {
+) -> Ended {
     let handshake = tls.acceptor.accept(stream);
     let accepted = tokio::select! {
         () = finish.cancelled() => return Ok(()),
@@ -89,9 +94,9 @@ async fn serve_tls(
     };
     // HTTP/2 over TLS is by ALPN alone (RFC 9113 §3.3).
     if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) {
-        serve_http2(shared, stream, peer, slot, finish).await
+        serve_http2(shared, stream, Bytes::new(), peer, slot, finish).await
     } else {
-        serve_http1(shared, stream, peer, slot, finish).await
+        serve_http1(shared, stream, Bytes::new(), peer, slot, finish).await
     }
 }
 
@@ -101,11 +106,14 @@ async fn serve_plaintext(
     peer: SocketAddr,
     slot: ConnectionSlot,
     finish: &CancellationToken,
-) -> hyper::Result<()> {
-    let detected = tokio::select! {
-        () = finish.cancelled() => return Ok(()),
-        detected = tokio::time::timeout(shared.config.first_byte_timeout, detect(stream)) => detected,
-    };
+) -> Ended {
+    let detected = Box::pin(async {
+        tokio::select! {
+            () = finish.cancelled() => None,
+            detected = tokio::time::timeout(shared.config.first_byte_timeout, detect(stream)) => Some(detected),
+        }
+    });
+    let Some(detected) = detected.await else { return Ok(()) };
     match detected {
         Err(_) => {
             tracing::debug!(%peer, "nothing came in time");
@@ -115,44 +123,22 @@ async fn serve_plaintext(
             tracing::debug!(%peer, %error, "connection lost before its protocol was known");
             Ok(())
         }
-        Ok(Ok(Detected::Http1(io))) => serve_http1(shared, io, peer, slot, finish).await,
+        Ok(Ok(Detected::Http1(io, read))) => serve_http1(shared, io, read, peer, slot, finish).await,
         // Boxed: rare ones, which must not make every connection's task as large as theirs.
-        Ok(Ok(Detected::Http1Replayed(io))) => Box::pin(serve_http1(shared, io, peer, slot, finish)).await,
-        Ok(Ok(Detected::Http2(io))) => Box::pin(serve_http2(shared, io, peer, slot, finish)).await,
+        Ok(Ok(Detected::Http2(io, read))) => {
+            Box::pin(serve_http2(shared, io, read, peer, slot, finish)).await
+        }
     }
-}
-
-async fn serve_http1<Io>(
-    shared: &Shared,
-    io: Io,
-    peer: SocketAddr,
-    slot: ConnectionSlot,
-    finish: &CancellationToken,
-) -> hyper::Result<()>
-where
-    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let config = &shared.config;
-    let max_header_bytes = config.max_header_bytes.max(HEADER_BYTES_MIN);
-    let connection = http1::Builder::new()
-        .timer(HeaderTimer::new(config.header_read_timeout, config.keep_alive_idle_timeout))
-        .header_read_timeout(config.header_read_timeout)
-        .max_header_size(max_header_bytes)
-        // Nothing larger is ever read in one piece, and a response waits for its reader beyond it.
-        .max_buf_size(max_header_bytes)
-        .serve_connection(TokioIo::new(LastWords::http1(io)), service(&shared.router, peer, slot, None))
-        .with_upgrades();
-    let finish_asked = finish.cancelled();
-    drive(connection, http1::UpgradeableConnection::graceful_shutdown, finish_asked, &shared.hard).await
 }
 
 async fn serve_http2<Io>(
     shared: &Shared,
     io: Io,
+    read: Bytes,
     peer: SocketAddr,
     slot: ConnectionSlot,
     finish: &CancellationToken,
-) -> hyper::Result<()>
+) -> Ended
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
@@ -174,8 +160,8 @@ where
         .initial_connection_window_size(limits.connection_window_bytes)
         .max_send_buf_size(limits.max_send_buffer_bytes);
     let activity = Activity::default();
-    let service = service(&shared.router, peer, slot, Some(activity.clone()));
-    let connection = builder.serve_connection(TokioIo::new(LastWords::http2(io)), service);
+    let service = service(&shared.router, peer, slot, activity.clone());
+    let connection = builder.serve_connection(TokioIo::new(LastWords::http2(io, read)), service);
     // hyper has no idle time on HTTP/2: a peer that answers pings would stay for ever.
     let finish_asked = async {
         tokio::select! {
@@ -183,15 +169,15 @@ where
             () = activity.idle_for(shared.config.keep_alive_idle_timeout) => {}
         }
     };
-    drive(connection, http2::Connection::graceful_shutdown, finish_asked, &shared.hard).await
+    Ok(drive(connection, http2::Connection::graceful_shutdown, finish_asked, &shared.hard).await?)
 }
 
-/// The router, told who is asking. With `activity`, each request is held to be running until the last byte of its answer.
+/// The router, told who is asking. Each request is held to be running until the last byte of its answer.
 fn service(
     router: &axum::Router,
     peer: SocketAddr,
     slot: ConnectionSlot,
-    activity: Option<Activity>,
+    activity: Activity,
 ) -> impl HttpService<
     Incoming,
     ResBody = Body,
@@ -201,17 +187,17 @@ fn service(
 + use<> {
     let router = router.clone();
     service_fn(move |mut request: Request<Incoming>| {
+        let running = activity.begin();
         let extensions = request.extensions_mut();
         extensions.insert(ConnectInfo(peer));
-        let running = activity.as_ref().map(Activity::begin);
-        extensions.insert(slot.of_request(running.clone()));
+        extensions.insert(slot.of_request(Some(running.clone())));
         let answered = router.clone().call(request);
         async move {
-            let answer = answered.await?;
-            Ok(match running {
-                Some(running) => answer.map(|body| hold(running, body)),
-                None => answer,
-            })
+            let answer = match settle(answered.await?) {
+                Ok(answer) => answer,
+                Err(awaited) => awaited.await,
+            };
+            Ok(answer.map(|body| hold(running, body)))
         }
     })
 }
@@ -237,5 +223,28 @@ where
         biased;
         () = hard.cancelled() => Ok(()),
         result = connection => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_task_of_a_connection_is_small() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let permit = Arc::new(tokio::sync::Semaphore::new(1)).acquire_owned().await.unwrap();
+        let shared = Arc::new(Shared {
+            router: axum::Router::new(),
+            config: Config::default(),
+            tls: None,
+            executor: TrackedExecutor(tokio_util::task::TaskTracker::new()),
+            finish: CancellationToken::new(),
+            hard: CancellationToken::new(),
+        });
+        let peer = stream.peer_addr().unwrap();
+        let task = serve_connection(shared, stream, peer, ConnectionSlot::new(permit));
+        assert!(size_of_val(&task) <= 800, "{}", size_of_val(&task));
     }
 }

@@ -3,9 +3,12 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -17,6 +20,10 @@ use crate::domain::error::{ErrorCode, Refusal};
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// And how much.
 const LINGER_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes that are kept of what a client sends before its answer is complete.
+const AHEAD_MAX_BYTES: usize = 16 * 1024;
+/// And read at once.
+const AHEAD_READ_BYTES: usize = 1024;
 /// What every refusal in HTTP/1.1 begins with.
 const REFUSAL: &[u8] = b"HTTP/1.1 4";
 
@@ -26,8 +33,12 @@ const REFUSAL: &[u8] = b"HTTP/1.1 4";
 /// put in. And a connection that is closed while the peer is still sending is reset, by which the peer may lose the
 /// answer; so after a refusal what still comes is thrown away for a moment (RFC 9112 §9.6).
 #[derive(Debug)]
-pub struct LastWords<Io> {
+pub(super) struct LastWords<Io> {
     io: Io,
+    /// Was read already, and is read again before anything else.
+    ahead: Bytes,
+    /// Set when all that was written has been handed to the socket.
+    flushed: Option<Arc<AtomicBool>>,
     /// Whether the current request's first line has ended: if not, it is what was too long.
     line_ended: bool,
     lingers: bool,
@@ -43,20 +54,37 @@ struct Linger {
 }
 
 impl<Io> LastWords<Io> {
-    /// For HTTP/1.1.
-    pub(super) fn http1(io: Io) -> Self {
-        Self { io, line_ended: false, lingers: false, instead: Vec::new(), linger: None }
+    /// For HTTP/1.1. What was read of the stream before is read again.
+    pub(super) fn http1(io: Io, ahead: Bytes) -> Self {
+        Self {
+            io,
+            ahead,
+            flushed: None,
+            line_ended: false,
+            lingers: false,
+            instead: Vec::new(),
+            linger: None,
+        }
     }
 
     /// For HTTP/2, where hyper has words of its own, and any end may be a refusal.
-    pub(super) fn http2(io: Io) -> Self {
-        Self { lingers: true, ..Self::http1(io) }
+    pub(super) fn http2(io: Io, ahead: Bytes) -> Self {
+        Self { lingers: true, ..Self::http1(io, ahead) }
     }
 
-    /// The stream itself, for whoever goes on with it.
-    #[must_use]
-    pub fn into_inner(self) -> Io {
-        self.io
+    /// Sets the flag at each flush: whoever buffers flushes only what lies under an empty buffer.
+    pub(super) fn tell_flushes(&mut self, flushed: Option<Arc<AtomicBool>>) {
+        self.flushed = flushed;
+    }
+
+    /// Puts back what was read too far.
+    pub(super) fn put_back(&mut self, bytes: Bytes) {
+        self.ahead = if self.ahead.is_empty() { bytes } else { [bytes, self.ahead.clone()].concat().into() };
+    }
+
+    /// The stream itself, for whoever goes on with it, and what was read too far.
+    pub(super) fn into_parts(self) -> (Io, Bytes) {
+        (self.io, self.ahead)
     }
 }
 
@@ -110,6 +138,27 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> LastWords<Io> {
     }
 }
 
+impl<Io: AsyncRead + Unpin> LastWords<Io> {
+    /// Whether something has been read that nobody has taken.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Reads what comes before anybody asks for it, and keeps it for whoever does. `false`: the peer has ended. Where much
+    /// is kept already, nothing more is read.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.ahead.len() >= AHEAD_MAX_BYTES {
+            return Poll::Pending;
+        }
+        // On the stack: of most that wait nothing is read.
+        let mut bytes = [0; AHEAD_READ_BYTES];
+        let mut buf = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+        self.ahead = [&self.ahead, buf.filled()].concat().into();
+        Poll::Ready(Ok(!buf.filled().is_empty()))
+    }
+}
+
 impl<Io: AsyncRead + Unpin> AsyncRead for LastWords<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -117,7 +166,12 @@ impl<Io: AsyncRead + Unpin> AsyncRead for LastWords<Io> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        if self.ahead.is_empty() {
+            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        } else {
+            let count = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(count));
+        }
         self.line_ended = self.line_ended || buf.filled()[before..].contains(&b'\n');
         Poll::Ready(Ok(()))
     }
@@ -152,7 +206,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LastWords<Io> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_instead(cx))?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        if let Some(flushed) = &self.flushed {
+            flushed.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -205,7 +263,7 @@ mod tests {
     /// What the peer reads of what is written, after it has sent something.
     async fn read_of(sent: &[u8], written: &[u8]) -> String {
         let (server, mut client) = duplex(64);
-        let mut server = LastWords::http1(server);
+        let mut server = LastWords::http1(server, Bytes::new());
         client.write_all(sent).await.unwrap();
         server.read_exact(&mut vec![0; sent.len()]).await.unwrap();
         let write = async {
@@ -248,7 +306,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_refusal_what_still_comes_is_thrown_away_for_a_moment() {
         let (server, mut client) = duplex(64);
-        let mut server = LastWords::http1(server);
+        let mut server = LastWords::http1(server, Bytes::new());
         server.write_all(b"HTTP/1.1 413 \r\n").await.unwrap();
         let start = tokio::time::Instant::now();
         let sending = client.write_all(&[b'x'; 100_000]);
@@ -261,7 +319,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_was_not_refused_is_not_waited_for() {
         let (server, _client) = duplex(64);
-        let mut server = LastWords::http1(server);
+        let mut server = LastWords::http1(server, Bytes::new());
         server.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
         let start = tokio::time::Instant::now();
         server.shutdown().await.unwrap();

@@ -18,16 +18,22 @@
 
 pub mod accept;
 mod accept_errors;
+mod answer_head;
 pub mod bind;
 pub mod config;
 mod connection;
 mod detect;
 pub(super) mod executor;
 mod header_timer;
+mod http1;
 mod idle;
-pub mod last_words;
+mod last_words;
+pub mod later;
+mod outside;
 pub mod slot;
 pub mod tls;
+pub mod transport;
+pub mod upgrade;
 
 #[cfg(test)]
 mod tests;

@@ -26,7 +26,7 @@ use super::frame::Opcode;
 use super::handshake::{Accepted, accept};
 use super::reader::{Incoming, MessageLimits};
 use super::socket::{Event, SocketError, WebSocket};
-use super::transport::Transport;
+use crate::adapters::inbound::listener::transport::Transport;
 use crate::domain::time::Tick;
 
 const NOW: Tick = Tick(0);
@@ -80,7 +80,10 @@ async fn answer(
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     Ok(match accept(&mut request, "edgeway.v1") {
         Ok(Accepted { response, upgrade, .. }) => {
-            tasks.spawn(async move { echo(WebSocket::from_upgraded(upgrade.await.unwrap(), LIMITS)).await });
+            tasks.spawn(async move {
+                let (stream, read_ahead) = upgrade.connection().await.unwrap();
+                echo(WebSocket::new(stream, read_ahead, LIMITS)).await;
+            });
             response.map(|()| Empty::new())
         }
         Err(error) => {

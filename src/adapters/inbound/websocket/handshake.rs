@@ -9,10 +9,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
 use sha1::{Digest, Sha1};
 
 use super::deflate;
+use crate::adapters::inbound::listener::upgrade::Upgrade;
 
 /// Appended to the client's key before it is hashed (RFC 6455 §1.3).
 const KEY_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -30,7 +30,7 @@ pub struct Accepted {
     /// The head of the answer: 101 over HTTP/1.1, 200 over HTTP/2. More headers may be added.
     pub response: Response<()>,
     /// The connection, as soon as the answer has been sent.
-    pub upgrade: OnUpgrade,
+    pub upgrade: Upgrade,
     /// Whether messages may be compressed, as the answer says.
     pub deflates: bool,
 }
@@ -113,7 +113,7 @@ pub fn accept<B>(request: &mut Request<B>, subprotocol: &'static str) -> Result<
         }
         response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     }
-    let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or(HandshakeError::NotWebSocket)?;
+    let upgrade = Upgrade::take(request).ok_or(HandshakeError::NotWebSocket)?;
     let extension = deflate::negotiate(request.headers());
     let deflates = extension.is_some();
     if let Some(extension) = extension {
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
         assert_eq!(response.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         assert!(!response.headers().contains_key(SEC_WEBSOCKET_PROTOCOL));
-        assert!(request.extensions().get::<OnUpgrade>().is_none());
+        assert!(Upgrade::take(&mut request).is_none());
     }
 
     #[test]
@@ -297,7 +297,7 @@ mod tests {
         *post.method_mut() = Method::POST;
         assert_eq!(refusal(post), HandshakeError::Method);
         let mut not_upgradable = upgrade_with(&[]);
-        not_upgradable.extensions_mut().remove::<OnUpgrade>();
+        not_upgradable.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
         assert_eq!(refusal(not_upgradable), NotWebSocket);
     }
 

@@ -19,7 +19,6 @@ pub mod handshake;
 pub mod reader;
 pub mod scratch;
 pub mod socket;
-pub mod transport;
 pub mod writer;
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use hyper::upgrade::Upgraded;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
@@ -15,7 +14,6 @@ use super::close::Violation;
 use super::deflate::{DEFLATE_FROM_BYTES, SharedDeflate, write_stored};
 use super::reader::{Decoder, Incoming, MessageLimits};
 use super::scratch::with_scratch;
-use super::transport::Transport;
 use super::writer::{WRITE_MAX_SLICES, Writer};
 use crate::domain::time::Tick;
 
@@ -56,7 +54,8 @@ pub enum SocketError {
 /// ```no_run
 /// # use std::time::Duration;
 /// # use bytes::Bytes;
-/// # use edgeway::adapters::inbound::websocket::{close, reader::Incoming, transport::Transport};
+/// # use edgeway::adapters::inbound::listener::transport::Transport;
+/// # use edgeway::adapters::inbound::websocket::{close, reader::Incoming};
 /// # use edgeway::adapters::inbound::websocket::socket::{Event, SocketError, WebSocket};
 /// # use edgeway::domain::time::Tick;
 /// # struct Session;
@@ -104,16 +103,6 @@ pub struct WebSocket<IO> {
     flushed_untold: bool,
     /// permessage-deflate has been negotiated.
     deflates: bool,
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin + 'static> WebSocket<Transport<T>> {
-    /// Takes over the connection of an upgraded request. `T` is the type of stream that the listener hands to hyper as
-    /// `TokioIo<T>`: given that, the bare stream is used; any other still works, through hyper.
-    #[must_use]
-    pub fn from_upgraded(upgraded: Upgraded, limits: MessageLimits) -> Self {
-        let (transport, read_ahead) = Transport::from_upgraded(upgraded);
-        Self::new(transport, read_ahead, limits)
-    }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
@@ -403,6 +392,7 @@ mod tests {
     use tokio::task::yield_now;
 
     use super::*;
+    use crate::adapters::inbound::listener::transport::Transport;
     use crate::adapters::inbound::websocket::client_frames::client_frame;
     use crate::adapters::inbound::websocket::deflate::inflate;
     use crate::adapters::inbound::websocket::frame::Opcode;

@@ -1,5 +1,6 @@
 //! The listener over real sockets.
 
+mod goes_on;
 mod http1;
 mod http2;
 mod raw_http2;

@@ -14,7 +14,7 @@ use axum::routing::{any, get, post};
 use http::{Request, StatusCode};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -23,12 +23,17 @@ use tokio_util::task::TaskTracker;
 use crate::adapters::inbound::listener::accept::serve;
 use crate::adapters::inbound::listener::bind::bind;
 use crate::adapters::inbound::listener::config::Config;
+use crate::adapters::inbound::listener::later::later;
 use crate::adapters::inbound::listener::slot::ConnectionSlot;
 use crate::adapters::inbound::listener::tls::ServerTls;
-use crate::adapters::inbound::websocket::transport::Transport;
+use crate::adapters::inbound::listener::transport::Transport;
+use crate::adapters::inbound::listener::upgrade::Upgrade;
 
 /// Far more than anything here takes: reached only when what is waited for never comes.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What `/big` answers.
+pub(super) const BIG_BYTES: usize = 8 * 1024 * 1024;
 
 /// Waits for an event, not for ever.
 pub(super) async fn soon<F: Future>(event: F) -> F::Output {
@@ -42,6 +47,30 @@ pub(super) struct Server {
     pub(super) hard: CancellationToken,
     /// What `/stream` sends; closing it ends the stream.
     pub(super) chunks: mpsc::Sender<&'static str>,
+    later: Arc<LaterAnswer>,
+}
+
+/// What goes on at `/later`.
+#[derive(Default)]
+struct LaterAnswer {
+    waits: Notify,
+    answer: Notify,
+    dropped: Notify,
+}
+
+impl LaterAnswer {
+    async fn answer(self: Arc<Self>) -> Response {
+        struct Dropped(Arc<LaterAnswer>);
+        impl Drop for Dropped {
+            fn drop(&mut self) {
+                self.0.dropped.notify_one();
+            }
+        }
+        let _dropped = Dropped(self.clone());
+        self.waits.notify_one();
+        self.answer.notified().await;
+        "now".into_response()
+    }
 }
 
 impl Server {
@@ -55,17 +84,33 @@ impl Server {
         let tracker = TaskTracker::new();
         let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
         let (chunks, stream) = mpsc::channel(1);
+        let later = Arc::<LaterAnswer>::default();
         let task = {
             let (tracker, soft, hard) = (tracker.clone(), soft.clone(), hard.clone());
-            let router = router(stream, &tracker);
+            let router = router(stream, &later, &tracker);
             async move { serve(listener, router, config, tls, &tracker, soft, hard).await }
         };
         tracker.spawn(task);
-        Self { address, tracker, soft, hard, chunks }
+        Self { address, tracker, soft, hard, chunks, later }
     }
 
     pub(super) async fn connect(&self) -> Client {
         Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// Somebody waits at `/later`.
+    pub(super) async fn waits(&self) {
+        soon(self.later.waits.notified()).await;
+    }
+
+    /// Answers whoever waits at `/later`.
+    pub(super) fn answer_later(&self) {
+        self.later.answer.notify_one();
+    }
+
+    /// Who waited at `/later` does so no more.
+    pub(super) async fn later_dropped(&self) {
+        soon(self.later.dropped.notified()).await;
     }
 
     /// The loop and all connections are over.
@@ -75,11 +120,26 @@ impl Server {
     }
 }
 
-fn router(stream: mpsc::Receiver<&'static str>, tracker: &TaskTracker) -> axum::Router {
+fn router(
+    stream: mpsc::Receiver<&'static str>,
+    later_answer: &Arc<LaterAnswer>,
+    tracker: &TaskTracker,
+) -> axum::Router {
+    let later_answer = later_answer.clone();
+    let mark = |mut response: Response| async {
+        response.headers_mut().insert("x-layer", http::HeaderValue::from_static("was here"));
+        response
+    };
     let stream = Arc::new(Mutex::new(Some(stream)));
     axum::Router::new()
         .route("/peer", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }))
         .route("/echo", post(|body: String| async { body }))
+        .route("/big", get(|| async { "b".repeat(BIG_BYTES) }))
+        .route(
+            "/later",
+            get(async move || later(later_answer.answer())).layer(axum::middleware::map_response(mark)),
+        )
+        .route("/panics", get(async || later(async { panic!("as asked") })))
         .route("/never", get(pending::<StatusCode>))
         .route(
             "/stream",
@@ -100,9 +160,9 @@ async fn upgrade(
     mut request: Request<Body>,
 ) -> Response {
     let version = request.version();
-    let upgrading = hyper::upgrade::on(&mut request);
+    let upgrade = Upgrade::take(&mut request).expect("the connection can be upgraded");
     tracker.spawn(async move {
-        let (mut stream, read_ahead) = <Transport>::from_upgraded(upgrading.await.unwrap());
+        let (mut stream, read_ahead) = upgrade.connection().await.unwrap();
         let through_hyper = matches!(stream, Transport::Upgraded(_));
         assert_eq!(through_hyper, version == http::Version::HTTP_2, "HTTP/1.1 gives back the bare stream");
         stream.write_all(&read_ahead).await.unwrap();

@@ -1,4 +1,4 @@
-//! What lies under a WebSocket once HTTP is out of the way.
+//! What lies under a connection once HTTP is out of the way.
 
 use std::io;
 use std::pin::Pin;
@@ -12,13 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::adapters::inbound::listener::last_words::LastWords;
-
 /// The connection of an upgraded request: the bare stream `T` where there is one, else whatever hyper has.
 ///
-/// An HTTP/1.1 connection gives back the stream that it was served on, be it hyper's alone or the listener's, and nothing of
-/// HTTP stays in memory. A stream of an HTTP/2 connection goes on through hyper; it takes the same bytes, at
-/// the price of some copies.
+/// An HTTP/1.1 connection gives back the stream that it was served on, and nothing of HTTP stays in memory. A stream of an
+/// HTTP/2 connection goes on through hyper; it takes the same bytes, at the price of some copies.
 #[derive(Debug)]
 pub enum Transport<T = TcpStream> {
     /// The stream that the listener accepted.
@@ -39,18 +36,22 @@ impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport<T> {
             Ok(parts) => return (Self::Bare(parts.io.into_inner()), parts.read_buf),
             Err(upgraded) => upgraded,
         };
-        let upgraded = match upgraded.downcast::<TokioIo<T>>() {
-            Ok(parts) => return (Self::Bare(parts.io.into_inner()), parts.read_buf),
-            Err(upgraded) => upgraded,
-        };
-        let upgraded = match upgraded.downcast::<TokioIo<LastWords<T>>>() {
-            Ok(parts) => return (Self::Bare(parts.io.into_inner().into_inner()), parts.read_buf),
-            Err(upgraded) => upgraded,
-        };
-        match upgraded.downcast::<TokioIo<LastWords<TlsStream<T>>>>() {
-            Ok(parts) => (Self::Tls(Box::new(parts.io.into_inner().into_inner())), parts.read_buf),
+        match upgraded.downcast::<TokioIo<T>>() {
+            Ok(parts) => (Self::Bare(parts.io.into_inner()), parts.read_buf),
             Err(upgraded) => (Self::Upgraded(TokioIo::new(upgraded)), Bytes::new()),
         }
+    }
+}
+
+impl From<TcpStream> for Transport {
+    fn from(stream: TcpStream) -> Self {
+        Self::Bare(stream)
+    }
+}
+
+impl From<TlsStream<TcpStream>> for Transport {
+    fn from(stream: TlsStream<TcpStream>) -> Self {
+        Self::Tls(Box::new(stream))
     }
 }
 

@@ -1,0 +1,79 @@
+//! What stands around the body of an answer (RFC 9112 §4 to §7).
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use axum::body::Body;
+use http::StatusCode;
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::response::Parts;
+use http_body::Body as _;
+
+/// How a body is told from what follows it (RFC 9112 §6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// There is none.
+    None,
+    /// By its length.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+}
+
+impl Framing {
+    pub(super) fn of(status: StatusCode, body: &Body) -> Self {
+        if status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            return Self::None;
+        }
+        body.size_hint().exact().map_or(Self::Chunked, Self::Length)
+    }
+
+    /// Writes a piece of the body.
+    pub(super) fn write(self, data: &[u8], out: &mut Vec<u8>) {
+        match self {
+            // An empty chunk would be the last.
+            Self::Chunked if !data.is_empty() => {
+                out.reserve(data.len() + 20);
+                write!(out, "{:x}\r\n", data.len()).expect("a Vec takes all");
+                out.extend_from_slice(data);
+                out.extend_from_slice(b"\r\n");
+            }
+            Self::Chunked | Self::Length(_) | Self::None => out.extend_from_slice(data),
+        }
+    }
+
+    /// Writes what ends the body.
+    pub(super) fn end(self, out: &mut Vec<u8>) {
+        if self == Self::Chunked {
+            out.extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+}
+
+/// Writes the head of an answer. What concerns the connection alone is up to who writes it: of that nothing is taken from
+/// `head`, unless it is an upgrade.
+pub(super) fn write_head(head: &Parts, framing: Framing, closes: bool, out: &mut Vec<u8>) {
+    let reason = head.status.canonical_reason().unwrap_or("");
+    write!(out, "HTTP/1.1 {} {reason}\r\n", head.status.as_str()).expect("a Vec takes all");
+    let upgrades = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    for (name, value) in &head.headers {
+        let framed = *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING || *name == DATE;
+        if !framed && (upgrades || *name != CONNECTION) {
+            for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+                out.extend_from_slice(part);
+            }
+        }
+    }
+    match framing {
+        Framing::None => {}
+        Framing::Length(length) => write!(out, "content-length: {length}\r\n").expect("a Vec takes all"),
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    if closes && !upgrades {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    // RFC 9110 §6.6.1.
+    #[expect(clippy::disallowed_methods, reason = "it is for people; nothing here is decided by it")]
+    let date = httpdate::HttpDate::from(SystemTime::now());
+    write!(out, "date: {date}\r\n\r\n").expect("a Vec takes all");
+}

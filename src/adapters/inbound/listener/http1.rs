@@ -1,0 +1,235 @@
+//! One HTTP/1.1 connection. hyper reads every request, and writes what is answered at once. An answer that waits or goes on
+//! leaves it: hyper keeps two buffers of 8 KiB for as long as a connection is its own, and a node holds many that wait.
+
+use std::convert::Infallible;
+use std::future::{Future, pending, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::response::Response;
+use bytes::Bytes;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, Request, StatusCode, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use super::config::HEADER_BYTES_MIN;
+use super::connection::{Ended, Shared};
+use super::header_timer::HeaderTimer;
+use super::last_words::LastWords;
+use super::later::{is_later, settle};
+use super::outside::Outside;
+use super::slot::ConnectionSlot;
+use super::transport::Transport;
+use super::upgrade::{Upgraded, offer};
+
+/// Serves a connection, of which something may have been read already, until either side ends it.
+pub(super) async fn serve_http1<Io>(
+    shared: &Shared,
+    io: Io,
+    read: Bytes,
+    peer: SocketAddr,
+    slot: ConnectionSlot,
+    finish: &CancellationToken,
+) -> Ended
+where
+    Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
+{
+    let mut io = LastWords::http1(io, read);
+    loop {
+        // Boxed, as is all that comes before or after a long wait: the task should be no larger than the wait itself.
+        let through_hyper = Box::pin(through_hyper(shared, io, peer, &slot, finish));
+        let Some((stream, leaving)) = through_hyper.await? else {
+            return Ok(());
+        };
+        let mut outside = Outside::new(stream, leaving, finish.is_cancelled());
+        let written = tokio::select! {
+            biased;
+            written = poll_fn(|cx| outside.poll(cx, finish)) => written,
+            () = async { finish.cancelled().await; shared.hard.cancelled().await } => return Ok(()),
+        };
+        written?;
+        let Some(stream) = outside.into_stream() else { return Ok(()) };
+        io = stream;
+        if !Box::pin(begins(&mut io, shared.config.keep_alive_idle_timeout, finish)).await {
+            io.shutdown().await?;
+            return Ok(());
+        }
+    }
+}
+
+/// Waits for the next request, with nothing in memory for it. `false`: there will be none.
+async fn begins<Io>(io: &mut LastWords<Io>, idle: Duration, finish: &CancellationToken) -> bool
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    if io.is_ahead() {
+        return !finish.is_cancelled();
+    }
+    let first_bytes = tokio::time::timeout(idle, poll_fn(|cx| io.poll_ahead(cx)));
+    tokio::select! {
+        biased;
+        () = finish.cancelled() => false,
+        first_bytes = first_bytes => matches!(first_bytes, Ok(Ok(true))),
+    }
+}
+
+/// An answer that hyper is not to write.
+pub(super) struct Leaving {
+    pub(super) answer: Response,
+    /// The client wants the connection to end with it.
+    pub(super) closes: bool,
+    /// Where the connection goes if the answer is 101.
+    pub(super) upgrade: Option<oneshot::Sender<Upgraded>>,
+}
+
+/// The way out of hyper, shared by the service, which is called by hyper, and what polls hyper.
+#[derive(Default)]
+struct Exit {
+    leaving: Mutex<Option<Leaving>>,
+    /// Nothing of earlier answers is in hyper's buffer.
+    flushed: Arc<AtomicBool>,
+}
+
+impl Exit {
+    fn leave(&self, leaving: Leaving) {
+        self.flushed.store(false, Ordering::Relaxed);
+        *self.leaving.lock() = Some(leaving);
+    }
+
+    fn take(&self) -> Option<Leaving> {
+        self.flushed.load(Ordering::Relaxed).then(|| self.leaving.lock().take()).flatten()
+    }
+}
+
+/// Lets hyper serve the connection until it ends (`None`), or an answer leaves.
+async fn through_hyper<Io>(
+    shared: &Shared,
+    mut io: LastWords<Io>,
+    peer: SocketAddr,
+    slot: &ConnectionSlot,
+    finish: &CancellationToken,
+) -> Result<Option<(LastWords<Io>, Leaving)>, hyper::Error>
+where
+    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let config = &shared.config;
+    let max_header_bytes = config.max_header_bytes.max(HEADER_BYTES_MIN);
+    let exit = Arc::new(Exit::default());
+    io.tell_flushes(Some(exit.flushed.clone()));
+    // On the heap: it is large, and is let go of when an answer leaves.
+    let mut connection = Box::pin(
+        http1::Builder::new()
+            .timer(HeaderTimer::new(config.header_read_timeout, config.keep_alive_idle_timeout))
+            .header_read_timeout(config.header_read_timeout)
+            .max_header_size(max_header_bytes)
+            // Nothing larger is ever read in one piece, and a response waits for its reader beyond it.
+            .max_buf_size(max_header_bytes)
+            .serve_connection(TokioIo::new(io), service(&shared.router, peer, slot, &exit)),
+    );
+    let left = tokio::select! {
+        biased;
+        left = poll_fn(|cx| poll_left(connection.as_mut(), &exit, cx)) => left,
+        () = finish.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                biased;
+                () = shared.hard.cancelled() => return Ok(None),
+                left = poll_fn(|cx| poll_left(connection.as_mut(), &exit, cx)) => left,
+            }
+        }
+    };
+    let Some(leaving) = left? else { return Ok(None) };
+    let parts = Pin::into_inner(connection).into_parts();
+    let mut io = parts.io.into_inner();
+    io.tell_flushes(None);
+    if !parts.read_buf.is_empty() {
+        // Copied: it is a slice of hyper's buffer.
+        io.put_back(Bytes::copy_from_slice(&parts.read_buf));
+    }
+    Ok(Some((io, leaving)))
+}
+
+/// Drives hyper until the connection ends or an answer leaves. One that was about to leave a connection that ended is
+/// nobody's any more.
+fn poll_left<C>(
+    connection: Pin<&mut C>,
+    exit: &Exit,
+    cx: &mut Context<'_>,
+) -> Poll<hyper::Result<Option<Leaving>>>
+where
+    C: Future<Output = hyper::Result<()>>,
+{
+    match connection.poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(ended.map(|()| None)),
+        Poll::Pending => match exit.take() {
+            Some(leaving) => Poll::Ready(Ok(Some(leaving))),
+            None => Poll::Pending,
+        },
+    }
+}
+
+/// The router, told who is asking.
+fn service(
+    router: &axum::Router,
+    peer: SocketAddr,
+    slot: &ConnectionSlot,
+    exit: &Arc<Exit>,
+) -> impl HttpService<
+    Incoming,
+    ResBody = Body,
+    Error = Infallible,
+    Future: Future<Output = Result<Response, Infallible>> + Send + 'static,
+> + Send
++ Unpin
++ use<> {
+    let (router, slot, exit) = (router.clone(), slot.of_request(None), exit.clone());
+    service_fn(move |mut request: Request<Incoming>| {
+        // A chunked answer needs HTTP/1.1, and a body that still comes needs hyper.
+        let may_leave = request.version() == Version::HTTP_11 && request.body().is_end_stream();
+        let closes = asks_to_close(request.headers());
+        let upgrade = (may_leave && request.headers().contains_key(UPGRADE)).then(|| offer(&mut request));
+        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(slot.clone());
+        let answered = router.clone().call(request);
+        let exit = exit.clone();
+        async move {
+            let answer = answered.await?;
+            if may_leave && goes_on(&answer) {
+                exit.leave(Leaving { answer, closes, upgrade });
+                return pending().await;
+            }
+            match settle(answer) {
+                Ok(answer) => Ok(answer),
+                Err(awaited) => Ok(awaited.await),
+            }
+        }
+    })
+}
+
+/// Whether an answer is not all there yet.
+fn goes_on(answer: &Response) -> bool {
+    answer.status() == StatusCode::SWITCHING_PROTOCOLS
+        || is_later(answer)
+        || (!answer.body().is_end_stream() && answer.body().size_hint().exact().is_none())
+}
+
+/// RFC 9112 §9.6.
+pub(super) fn asks_to_close(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|option| option.trim().eq_ignore_ascii_case("close"))
+}

@@ -1,0 +1,70 @@
+//! Answers that are yet to come.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use http::header::CONTENT_LENGTH;
+use http::{HeaderName, HeaderValue};
+use parking_lot::Mutex;
+
+use crate::adapters::inbound::http::reject::Rejection;
+
+type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// Marks a response as not the answer itself.
+#[derive(Clone)]
+struct Later(Arc<Mutex<Option<Answer>>>);
+
+/// Gives an answer that may take long. A handler that returns this at once, in place of waiting, lets the listener free
+/// all that the way to it has taken: the request, the buffer it was read into, what each layer of the router holds. The
+/// headers that layers add meanwhile are added to the answer.
+pub fn later(answer: impl Future<Output = Response> + Send + 'static) -> Response {
+    // What panics is answered as the router answers what panics at once.
+    let answer = AssertUnwindSafe(answer).catch_unwind().map(|answer| {
+        answer.unwrap_or_else(|_| {
+            tracing::error!("an answer panicked");
+            Rejection::of_panic().into_response()
+        })
+    });
+    let mut marker = Response::default();
+    marker.extensions_mut().insert(Later(Arc::new(Mutex::new(Some(Box::pin(answer))))));
+    marker
+}
+
+/// Whether a response is only the promise of one.
+pub(super) fn is_later(response: &Response) -> bool {
+    response.extensions().get::<Later>().is_some()
+}
+
+/// An answer that is yet to come.
+pub(super) struct Awaited {
+    answer: Answer,
+    /// What layers have added to the promise.
+    headers: Box<[(HeaderName, HeaderValue)]>,
+}
+
+/// What a response is, or becomes.
+pub(super) fn settle(mut response: Response) -> Result<Response, Awaited> {
+    let answer = response.extensions_mut().remove::<Later>().and_then(|later| later.0.lock().take());
+    let Some(answer) = answer else { return Ok(response) };
+    // How long the promise is says nothing of the answer.
+    let headers = response.headers().iter().filter(|(name, _)| **name != CONTENT_LENGTH);
+    let headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+    Err(Awaited { answer, headers })
+}
+
+impl Future for Awaited {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+        let mut answer = ready!(self.answer.as_mut().poll(cx));
+        for (name, value) in std::mem::take(&mut self.headers) {
+            answer.headers_mut().append(name, value);
+        }
+        Poll::Ready(answer)
+    }
+}
