@@ -49,14 +49,12 @@ pub(super) async fn serve_http1<Io>(
 where
     Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
 {
-    let mut io = LastWords::http1(io, read);
+    // Boxed: what is moved on and on has a place in the task for each step.
+    let mut io = Box::new(LastWords::http1(io, read));
     loop {
         // Boxed, as is all that comes before or after a long wait: the task should be no larger than the wait itself.
         let through_hyper = Box::pin(through_hyper(shared, io, peer, &slot, finish));
-        let Some((stream, leaving)) = through_hyper.await? else {
-            return Ok(());
-        };
-        let mut outside = Outside::new(stream, leaving, finish.is_cancelled());
+        let Some(mut outside) = through_hyper.await? else { return Ok(()) };
         let written = tokio::select! {
             biased;
             written = poll_fn(|cx| outside.poll(cx, finish)) => written,
@@ -119,13 +117,13 @@ impl Exit {
 /// Lets hyper serve the connection until it ends (`None`), or an answer leaves.
 async fn through_hyper<Io>(
     shared: &Shared,
-    mut io: LastWords<Io>,
+    mut io: Box<LastWords<Io>>,
     peer: SocketAddr,
     slot: &ConnectionSlot,
     finish: &CancellationToken,
-) -> Result<Option<(LastWords<Io>, Leaving)>, hyper::Error>
+) -> Result<Option<Box<Outside<Io>>>, hyper::Error>
 where
-    Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
 {
     let config = &shared.config;
     let max_header_bytes = config.max_header_bytes.max(HEADER_BYTES_MIN);
@@ -161,7 +159,7 @@ where
         // Copied: it is a slice of hyper's buffer.
         io.put_back(Bytes::copy_from_slice(&parts.read_buf));
     }
-    Ok(Some((io, leaving)))
+    Ok(Some(Box::new(Outside::new(io, leaving, finish.is_cancelled()))))
 }
 
 /// Drives hyper until the connection ends or an answer leaves. One that was about to leave a connection that ended is

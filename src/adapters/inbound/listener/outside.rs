@@ -28,7 +28,7 @@ const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 
 /// A connection while an answer is written that has left hyper.
 pub(super) struct Outside<Io> {
-    io: LastWords<Io>,
+    io: Box<LastWords<Io>>,
     stage: Stage,
     out: Vec<u8>,
     /// So much of `out` has been.
@@ -58,7 +58,7 @@ where
     Io: AsyncRead + AsyncWrite + Into<Transport> + Unpin,
 {
     /// `finishing`: no request may follow.
-    pub(super) fn new(io: LastWords<Io>, leaving: Leaving, finishing: bool) -> Self {
+    pub(super) fn new(io: Box<LastWords<Io>>, leaving: Leaving, finishing: bool) -> Self {
         let Leaving { answer, closes, upgrade } = leaving;
         let mut outside = Self {
             io,
@@ -90,7 +90,7 @@ where
             ready!(self.poll_write(cx))?;
             if self.is_over() {
                 if self.closes && self.upgrade.is_none() {
-                    ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+                    ready!(Pin::new(&mut *self.io).poll_shutdown(cx))?;
                 }
                 return Poll::Ready(Ok(()));
             }
@@ -102,7 +102,7 @@ where
     }
 
     /// The stream, if another request may come on it. If the answer was an upgrade, whoever asked for it gets it instead.
-    pub(super) fn into_stream(self) -> Option<LastWords<Io>> {
+    pub(super) fn into_stream(self) -> Option<Box<LastWords<Io>>> {
         match (self.stage, self.upgrade) {
             (Stage::Complete, Some(upgrade)) => {
                 let (io, ahead) = self.io.into_parts();
@@ -165,7 +165,7 @@ where
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.pending() > 0 || self.flush_due {
-            let io = Pin::new(&mut self.io);
+            let io = Pin::new(&mut *self.io);
             let result = match &self.out[self.written..] {
                 [] => io.poll_flush(cx).map_ok(|()| 0),
                 rest => io.poll_write(cx, rest),
@@ -218,7 +218,7 @@ mod tests {
         let (server, client) = duplex(PIPE_BYTES);
         let answer = "x".repeat(8 * PIPE_BYTES).into_response();
         let leaving = Leaving { answer, closes: false, upgrade: None };
-        (client, Outside::new(LastWords::http1(server, Bytes::new()), leaving, false))
+        (client, Outside::new(Box::new(LastWords::http1(server, Bytes::new())), leaving, false))
     }
 
     #[tokio::test(start_paused = true)]
