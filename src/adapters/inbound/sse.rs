@@ -49,6 +49,8 @@ const RETRY_JITTER: Duration = Duration::from_millis(1000);
 const SHED_RETRY_FIRST: Duration = Duration::from_secs(5);
 /// The same, where the node sheds load.
 const SHED_RETRY_JITTER: Duration = Duration::from_secs(10);
+/// What an event takes beside its body, in bytes: its id, and twice its cursor.
+const ROOM_BESIDE_BODY: usize = 256;
 /// How much is written at once.
 const BUDGET: DrainBudget = DrainBudget { events: 64, bytes: 64 * 1024 };
 
@@ -269,6 +271,8 @@ impl http_body::Body for EventStream {
 
 /// Writes one event of a session; what can be resumed after has an id.
 pub fn write_event(session: &SessionId, cursor: Option<&Cursor>, event: &Event, out: &mut Vec<u8>) {
+    // At once: growing by doubling copies it again and again.
+    out.reserve(ROOM_BESIDE_BODY + event.body.len());
     if let Some(cursor) = cursor {
         write_id(session, cursor, out);
     }
