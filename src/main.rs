@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use edgeway::app::cli::{self, Cli};
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

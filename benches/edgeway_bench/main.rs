@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 
 use crate::report::Report;
 use crate::scenarios::setting::Setting;
@@ -32,7 +32,7 @@ use crate::scenarios::{accept, fanout, idle, mixed, rooms, send, storm};
 use crate::tokens::Tokens;
 
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 const SCENARIOS: [&str; 10] =
     ["idle", "fanout", "growth", "deflate", "rooms", "redis", "send", "storm", "accept", "mixed"];

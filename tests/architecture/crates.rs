@@ -56,7 +56,7 @@ pub(crate) const CRATES: [(&str, &str); 17] = [
         "anyhow axum bytes clap futures_util getrandom http rust_embed serde serde_json tokio tokio_util tracing \
          tracing_opentelemetry tracing_subscriber",
     ),
-    ("main", "anyhow clap mimalloc tokio"),
+    ("main", "anyhow clap tikv_jemallocator tokio"),
 ];
 
 /// The same for code that is only built for tests, beside what the part may use anyway.
