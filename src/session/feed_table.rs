@@ -2,8 +2,8 @@
 
 use crate::domain::ids::FeedKey;
 
-/// A map by feed, in the order of the feeds. Most sessions follow few: it holds no more places than it needs, or half as
-/// many again. Finding is by bisection; of a thousand, the most there may be, adding one moves some kilobytes.
+/// A map by feed, in the order of the feeds. Most sessions follow few: it grows by half,
+/// and shrinks when three quarters are empty. Finding is by bisection; of a thousand, the most there may be, adding one moves some kilobytes.
 #[derive(Debug)]
 pub struct FeedTable<T>(Vec<(FeedKey, T)>);
 

@@ -21,6 +21,7 @@ use super::http::sessions::{delete_session, issue_ticket};
 use super::poll::poll;
 use super::sse::stream_events;
 use super::ws::open::open_websocket;
+use crate::domain::error::{ErrorCode, Refusal};
 
 /// Longest path and query, in bytes: a token of 8 KiB still fits.
 pub const URI_MAX_BYTES: usize = 12 * 1024;
@@ -111,5 +112,5 @@ async fn method_not_allowed() -> Rejection {
 
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     tracing::error!("a request handler panicked");
-    Rejection::of_panic().into_response()
+    Rejection::from(Refusal::new(ErrorCode::Internal, "something went wrong here")).into_response()
 }

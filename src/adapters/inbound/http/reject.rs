@@ -27,12 +27,6 @@ impl From<Refusal> for Rejection {
 }
 
 impl Rejection {
-    /// What is answered in place of what panicked.
-    #[must_use]
-    pub fn of_panic() -> Self {
-        Refusal::new(ErrorCode::Internal, "something went wrong here").into()
-    }
-
     /// Whether the client has to change something: its credentials, its session, its cursor.
     #[must_use]
     pub fn is_the_clients(&self) -> bool {

@@ -9,12 +9,15 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::response::Parts;
 use http_body::Body as _;
 
+/// What a chunk takes beside its data, at most, and what ends the last.
+const CHUNK_BYTES: usize = 32;
+
 /// How a body is told from what follows it (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     /// There is none.
     None,
-    /// By its length.
+    /// By its length; so much of it is still to come.
     Length(u64),
     /// In chunks.
     Chunked,
@@ -28,26 +31,52 @@ impl Framing {
         body.size_hint().exact().map_or(Self::Chunked, Self::Length)
     }
 
+    /// Whether nothing follows the head.
+    pub(super) fn is_empty(self) -> bool {
+        matches!(self, Self::None | Self::Length(0))
+    }
+
     /// Writes a piece of the body.
-    pub(super) fn write(self, data: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn write(&mut self, data: &[u8], out: &mut Vec<u8>) -> Written {
         match self {
+            Self::Length(left) => {
+                let Some(rest) = left.checked_sub(data.len() as u64) else { return Written::Broken };
+                out.extend_from_slice(data);
+                *left = rest;
+                if rest == 0 { Written::All } else { Written::More }
+            }
             // An empty chunk would be the last.
             Self::Chunked if !data.is_empty() => {
-                out.reserve(data.len() + 20);
+                out.reserve(data.len() + CHUNK_BYTES);
                 write!(out, "{:x}\r\n", data.len()).expect("a Vec takes all");
                 out.extend_from_slice(data);
                 out.extend_from_slice(b"\r\n");
+                Written::More
             }
-            Self::Chunked | Self::Length(_) | Self::None => out.extend_from_slice(data),
+            Self::Chunked | Self::None => Written::More,
         }
     }
 
     /// Writes what ends the body.
-    pub(super) fn end(self, out: &mut Vec<u8>) {
-        if self == Self::Chunked {
-            out.extend_from_slice(b"0\r\n\r\n");
+    pub(super) fn end(self, out: &mut Vec<u8>) -> Written {
+        match self {
+            Self::Chunked => out.extend_from_slice(b"0\r\n\r\n"),
+            Self::Length(0) | Self::None => {}
+            Self::Length(_) => return Written::Broken,
         }
+        Written::All
     }
+}
+
+/// How far a body has been written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// There may be more.
+    More,
+    /// To its end.
+    All,
+    /// It is not as long as was said.
+    Broken,
 }
 
 /// Writes the head of an answer. What concerns the connection alone is up to who writes it: of that nothing is taken from

@@ -22,7 +22,7 @@ pub struct Config {
     /// common), else they write requests into connections that are just being closed.
     pub keep_alive_idle_timeout: Duration,
     /// How large a request's line and header may be together (431 beyond). At least [`HEADER_BYTES_MIN`]. It also
-    /// bounds what is buffered for reading and writing, on HTTP/2 the decoded header list.
+    /// bounds what hyper buffers for reading and writing, on HTTP/2 the decoded header list.
     pub max_header_bytes: usize,
     /// What concerns HTTP/2 alone.
     pub http2: Http2Config,

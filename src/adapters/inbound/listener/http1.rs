@@ -15,11 +15,12 @@ use axum::extract::ConnectInfo;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
-use http::{HeaderMap, Request, StatusCode, Version};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{HttpService, service_fn};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -36,6 +37,9 @@ use super::outside::Outside;
 use super::slot::ConnectionSlot;
 use super::transport::Transport;
 use super::upgrade::{Upgraded, offer};
+
+/// How long the end of an idle connection may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves a connection, of which something may have been read already, until either side ends it.
 pub(super) async fn serve_http1<Io>(
@@ -64,7 +68,13 @@ where
         let Some(stream) = outside.into_stream() else { return Ok(()) };
         io = stream;
         if !Box::pin(begins(&mut io, shared.config.keep_alive_idle_timeout, finish)).await {
-            io.shutdown().await?;
+            // Whoever takes nothing, not even the end, is not waited for.
+            let closed = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, io.shutdown()));
+            tokio::select! {
+                biased;
+                () = shared.hard.cancelled() => {}
+                _ = closed => {}
+            }
             return Ok(());
         }
     }
@@ -197,10 +207,14 @@ fn service(
 + use<> {
     let (router, slot, exit) = (router.clone(), slot.of_request(None), exit.clone());
     service_fn(move |mut request: Request<Incoming>| {
-        // A chunked answer needs HTTP/1.1, and a body that still comes needs hyper.
-        let may_leave = request.version() == Version::HTTP_11 && request.body().is_end_stream();
+        // A chunked answer needs HTTP/1.1, and a body that still comes, or is only asked about, needs hyper.
+        let may_leave = request.version() == Version::HTTP_11
+            && request.method() != Method::HEAD
+            && request.body().is_end_stream();
         let closes = asks_to_close(request.headers());
         let upgrade = (may_leave && request.headers().contains_key(UPGRADE)).then(|| offer(&mut request));
+        // hyper's own offer comes to nothing here: hyper is not told to keep it.
+        request.extensions_mut().remove::<OnUpgrade>();
         request.extensions_mut().insert(ConnectInfo(peer));
         request.extensions_mut().insert(slot.clone());
         let answered = router.clone().call(request);

@@ -7,11 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, StatusCode};
 use parking_lot::Mutex;
 
-use crate::adapters::inbound::http::reject::Rejection;
+use crate::adapters::inbound::wire::errors::error_json;
+use crate::domain::error::{ErrorCode, Refusal};
 
 type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
 
@@ -21,18 +22,25 @@ struct Later(Arc<Mutex<Option<Answer>>>);
 
 /// Gives an answer that may take long. A handler that returns this at once, in place of waiting, lets the listener free
 /// all that the way to it has taken: the request, the buffer it was read into, what each layer of the router holds. The
-/// headers that layers add meanwhile are added to the answer.
+/// headers that layers add meanwhile are added to the answer; nothing else of what they make of the promise is. For GET alone:
+/// whoever answers HEAD has to leave the body out.
 pub fn later(answer: impl Future<Output = Response> + Send + 'static) -> Response {
     // What panics is answered as the router answers what panics at once.
     let answer = AssertUnwindSafe(answer).catch_unwind().map(|answer| {
         answer.unwrap_or_else(|_| {
             tracing::error!("an answer panicked");
-            Rejection::of_panic().into_response()
+            panicked()
         })
     });
     let mut marker = Response::default();
     marker.extensions_mut().insert(Later(Arc::new(Mutex::new(Some(Box::pin(answer))))));
     marker
+}
+
+fn panicked() -> Response {
+    let refusal = Refusal::new(ErrorCode::Internal, "something went wrong here");
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+    (StatusCode::INTERNAL_SERVER_ERROR, headers, error_json(&refusal, None)).into_response()
 }
 
 /// Whether a response is only the promise of one.

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::answer_head::{Framing, write_head};
+use super::answer_head::{Framing, Written, write_head};
 use super::http1::{Leaving, asks_to_close};
 use super::last_words::LastWords;
 use super::later::{Awaited, settle};
@@ -83,18 +83,23 @@ where
     /// The connection is broken, or the client has taken nothing for too long.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, finish: &CancellationToken) -> Poll<io::Result<()>> {
         loop {
-            let more = self.pending() < GATHER_BYTES && self.poll_answer(cx, finish).is_ready();
-            if more && self.pending() < GATHER_BYTES && !self.is_over() {
-                continue;
+            let mut waits = false;
+            if self.pending() < GATHER_BYTES {
+                match self.poll_answer(cx, finish) {
+                    Poll::Ready(()) if self.pending() < GATHER_BYTES && !self.is_over() => continue,
+                    Poll::Ready(()) => {}
+                    Poll::Pending => waits = true,
+                }
             }
             ready!(self.poll_write(cx))?;
             if self.is_over() {
                 if self.closes && self.upgrade.is_none() {
-                    ready!(Pin::new(&mut *self.io).poll_shutdown(cx))?;
+                    return self.poll_close(cx);
                 }
                 return Poll::Ready(Ok(()));
             }
-            if !more && !ready!(self.io.poll_ahead(cx))? {
+            // Only an answer that has been asked and has nothing wakes this task when it has.
+            if waits && !ready!(self.io.poll_ahead(cx))? {
                 self.stage = Stage::Gone;
                 return Poll::Ready(Ok(()));
             }
@@ -130,23 +135,26 @@ where
                 let answer = ready!(Pin::new(awaited).poll(cx));
                 self.begin(answer, finish.is_cancelled());
             }
-            Stage::Body(body, framing) => match ready!(Pin::new(body).poll_frame(cx)) {
-                Some(Ok(frame)) => {
+            Stage::Body(body, framing) => {
+                let written = match ready!(Pin::new(body).poll_frame(cx)) {
                     // Trailers, which nothing here has, are left out, as RFC 9110 §6.5.1 allows.
-                    if let Ok(data) = frame.into_data() {
-                        framing.write(&data, &mut self.out);
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(data) => framing.write(&data, &mut self.out),
+                        Err(_) => Written::More,
+                    },
+                    Some(Err(error)) => {
+                        tracing::debug!(%error, "an answer broke off");
+                        Written::Broken
                     }
-                }
-                Some(Err(error)) => {
+                    None => framing.end(&mut self.out),
+                };
+                match written {
+                    Written::More => {}
+                    Written::All => self.stage = Stage::Complete,
                     // Cut off, so that nobody takes it for complete.
-                    tracing::debug!(%error, "an answer broke off");
-                    self.stage = Stage::Gone;
+                    Written::Broken => self.stage = Stage::Gone,
                 }
-                None => {
-                    framing.end(&mut self.out);
-                    self.stage = Stage::Complete;
-                }
-            },
+            }
             Stage::Complete | Stage::Gone => {}
         }
         Poll::Ready(())
@@ -160,7 +168,7 @@ where
         }
         let framing = Framing::of(head.status, &body);
         write_head(&head, framing, self.closes, &mut self.out);
-        self.stage = if framing == Framing::None { Stage::Complete } else { Stage::Body(body, framing) };
+        self.stage = if framing.is_empty() { Stage::Complete } else { Stage::Body(body, framing) };
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -186,6 +194,13 @@ where
         Poll::Ready(Ok(()))
     }
 
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match Pin::new(&mut *self.io).poll_shutdown(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => self.poll_stalled(cx),
+        }
+    }
+
     /// The client takes nothing: not for ever.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_STALL_MAX)));
@@ -200,10 +215,11 @@ mod tests {
 
     use axum::response::IntoResponse;
     use bytes::Bytes;
-    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::time::Instant;
 
     use super::*;
+    use crate::adapters::inbound::listener::later::later;
 
     impl From<DuplexStream> for Transport {
         fn from(_: DuplexStream) -> Self {
@@ -246,6 +262,89 @@ mod tests {
         let (written, _client) = futures_util::future::join(written, read).await;
         written.unwrap();
         assert!(outside.into_stream().is_some());
+    }
+
+    /// What is left after a write that took only a part may fit into the next: the answer has to be asked again then.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_goes_on_after_a_write_that_took_only_a_part() {
+        let (server, mut client) = duplex(8 * PIPE_BYTES);
+        let frames = [[b'a'; 12 * PIPE_BYTES], [b'b'; 12 * PIPE_BYTES]]
+            .map(|frame| Ok::<_, io::Error>(Bytes::copy_from_slice(&frame)));
+        let answer = Body::from_stream(tokio_stream::iter(frames)).into_response();
+        let leaving = Leaving { answer, closes: true, upgrade: None };
+        let mut outside = Outside::new(Box::new(LastWords::http1(server, Bytes::new())), leaving, false);
+        let finish = CancellationToken::new();
+        let mut read = Vec::new();
+        let both = futures_util::future::join(
+            poll_fn(|cx| outside.poll(cx, &finish)),
+            client.read_to_end(&mut read),
+        );
+        let (written, count) =
+            tokio::time::timeout(WRITE_STALL_MAX / 2, both).await.expect("it does not stand still");
+        written.unwrap();
+        count.unwrap();
+        assert_eq!(read.iter().filter(|byte| **byte == b'b').count(), 12 * PIPE_BYTES);
+        assert!(read.ends_with(b"b\r\n0\r\n\r\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_much_is_read_ahead_and_the_rest_waits_in_the_socket() {
+        let (server, mut client) = duplex(PIPE_BYTES);
+        let (answer_now, asked) = oneshot::channel::<()>();
+        let promise = later(async move {
+            asked.await.unwrap();
+            "now".into_response()
+        });
+        let leaving = Leaving { answer: promise, closes: false, upgrade: None };
+        let mut outside = Outside::new(Box::new(LastWords::http1(server, Bytes::new())), leaving, false);
+        let finish = CancellationToken::new();
+        let sent: Vec<u8> = (0..40 * PIPE_BYTES).map(|n| (n % 251) as u8).collect();
+        let mut taken = 0;
+        let send = async {
+            while taken < sent.len() {
+                taken += client.write(&sent[taken..]).await.unwrap();
+            }
+        };
+        let both =
+            futures_util::future::select(Box::pin(poll_fn(|cx| outside.poll(cx, &finish))), Box::pin(send));
+        assert!(tokio::time::timeout(WRITE_STALL_MAX, both).await.is_err(), "neither side gets any further");
+        assert!(taken >= 16 * PIPE_BYTES && taken <= 19 * PIPE_BYTES, "{taken}");
+        answer_now.send(()).unwrap();
+        poll_fn(|cx| outside.poll(cx, &finish)).await.unwrap();
+        let mut stream = outside.into_stream().unwrap();
+        let rest = async {
+            client.write_all(&sent[taken..]).await.unwrap();
+        };
+        let mut read = vec![0; sent.len()];
+        let (_, count) = futures_util::future::join(rest, stream.read_exact(&mut read)).await;
+        count.unwrap();
+        assert!(read == sent, "in order and whole");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_is_shorter_than_was_said_ends_the_connection() {
+        struct Short(bool);
+        impl http_body::Body for Short {
+            type Data = Bytes;
+            type Error = io::Error;
+            fn poll_frame(
+                mut self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+            ) -> Poll<Option<io::Result<http_body::Frame<Bytes>>>> {
+                let first = !std::mem::replace(&mut self.0, true);
+                Poll::Ready(first.then(|| Ok(http_body::Frame::data(Bytes::from_static(b"short")))))
+            }
+            fn size_hint(&self) -> http_body::SizeHint {
+                http_body::SizeHint::with_exact(10)
+            }
+        }
+        let (server, _client) = duplex(PIPE_BYTES);
+        let answer = Response::new(Body::new(Short(false)));
+        let leaving = Leaving { answer, closes: false, upgrade: None };
+        let mut outside = Outside::new(Box::new(LastWords::http1(server, Bytes::new())), leaving, false);
+        let finish = CancellationToken::new();
+        poll_fn(|cx| outside.poll(cx, &finish)).await.unwrap();
+        assert!(outside.into_stream().is_none());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Answers that wait or go on, which are written outside hyper.
 
+use std::time::Duration;
+
 use http_body_util::{BodyExt, Empty};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 
 use super::http2::{Http2Client, connect_http2};
 use super::server::{BIG_BYTES, Server, soon};
@@ -57,30 +59,6 @@ async fn what_was_sent_behind_the_request_is_served_behind_its_answer() {
     server.answer_later();
     client.read_until(ANSWERED).await;
     client.ask_rest_of_header().await;
-}
-
-#[tokio::test]
-async fn more_than_is_read_ahead_waits_for_its_turn() {
-    let server = Server::start(Config::default());
-    let mut client = server.connect().await;
-    client.send(LATER).await;
-    server.waits().await;
-    let padding = "a".repeat(5000);
-    let requests = format!("GET /peer HTTP/1.1\r\nhost: x\r\nx-padding: {padding}\r\n\r\n").repeat(40);
-    let own = client.0.local_addr().unwrap().to_string();
-    let (mut reader, mut writer) = client.0.into_split();
-    let send = async { writer.write_all(requests.as_bytes()).await.unwrap() };
-    let read = async {
-        server.answer_later();
-        let mut answers = String::new();
-        while answers.matches(&own).count() < 40 {
-            let mut some = vec![0; 4096];
-            let count = reader.read(&mut some).await.unwrap();
-            assert!(count > 0, "{answers}");
-            answers.push_str(std::str::from_utf8(&some[..count]).unwrap());
-        }
-    };
-    soon(futures_util::future::join(send, read)).await;
 }
 
 /// hyper still holds the end of a large answer when it reads the request behind it.
@@ -148,6 +126,41 @@ async fn a_hard_stop_drops_it() {
 }
 
 #[tokio::test]
+async fn a_connection_that_waits_for_more_after_it_is_kept_for_the_idle_time() {
+    let idle = Duration::from_millis(80);
+    let server = Server::start(Config { keep_alive_idle_timeout: idle, ..Config::default() });
+    let mut client = server.connect().await;
+    client.send(LATER).await;
+    server.waits().await;
+    server.answer_later();
+    client.read_until(ANSWERED).await;
+    assert!(client.read_until_closed().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_soft_stop_closes_one_that_waits_for_more_after_it() {
+    let server = Server::start(Config::default());
+    let mut client = server.connect().await;
+    client.send(LATER).await;
+    server.waits().await;
+    server.answer_later();
+    client.read_until(ANSWERED).await;
+    server.soft.cancel();
+    assert!(client.read_until_closed().await.is_empty());
+    server.ended().await;
+}
+
+#[tokio::test]
+async fn a_request_with_a_body_can_not_be_upgraded() {
+    let server = Server::start(Config::default());
+    let mut client = server.connect().await;
+    client
+        .send("GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\ncontent-length: 1\r\n\r\nx")
+        .await;
+    assert!(client.read_until("\r\n\r\n").await.starts_with("HTTP/1.1 400 "));
+}
+
+#[tokio::test]
 async fn one_that_panics_is_answered_500_and_the_connection_goes_on() {
     let server = Server::start(Config::default());
     let mut client = server.connect().await;
@@ -167,10 +180,10 @@ async fn a_stream_is_chunked_and_another_request_may_follow_it() {
     assert!(head.contains("\r\ntransfer-encoding: chunked\r\n"), "{head}");
     assert!(!head.contains("content-length"), "{head}");
     server.chunks.send("sixteen bytes...").await.unwrap();
-    client.read_until("10\r\nsixteen bytes...\r\n").await;
+    assert_eq!(client.read_until("...\r\n").await, "10\r\nsixteen bytes...\r\n");
     server.chunks.send("").await.unwrap();
     server.chunks.send("on").await.unwrap();
-    client.read_until("2\r\non\r\n").await;
+    assert_eq!(client.read_until("on\r\n").await, "2\r\non\r\n");
     let Server { chunks, .. } = server;
     drop(chunks);
     client.read_until("0\r\n\r\n").await;

@@ -160,7 +160,7 @@ async fn upgrade(
     mut request: Request<Body>,
 ) -> Response {
     let version = request.version();
-    let upgrade = Upgrade::take(&mut request).expect("the connection can be upgraded");
+    let Some(upgrade) = Upgrade::take(&mut request) else { return StatusCode::BAD_REQUEST.into_response() };
     tracker.spawn(async move {
         let (mut stream, read_ahead) = upgrade.connection().await.unwrap();
         let through_hyper = matches!(stream, Transport::Upgraded(_));
