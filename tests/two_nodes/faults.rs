@@ -1,6 +1,10 @@
 //! What can happen to Redis while messages flow.
 
-use crate::harness::client::{numbered, text_of};
+use std::fs;
+
+use serde_json::Value;
+
+use crate::harness::client::{numbered, send, text_of};
 use crate::harness::nodes::Nodes;
 use crate::harness::runner::{eventually, within};
 use crate::harness::seen::Seen;
@@ -10,6 +14,7 @@ tests! {
     live_links_that_are_killed_again_and_again_lose_nothing,
     a_redis_that_comes_back_empty_is_told_as_a_gap_and_then_it_flows_on,
     an_event_that_was_logged_but_not_published_comes_with_the_next_one,
+    a_send_that_was_handed_on_and_never_answered_is_not_said_to_be_undone,
 }
 
 async fn live_links_that_are_killed_again_and_again_lose_nothing() {
@@ -95,4 +100,41 @@ async fn an_event_that_was_logged_but_not_published_comes_with_the_next_one() {
         metrics.contains("edgeway_bus_repairs_total{reason=\"hole\"}").then_some(())
     });
     within("the metrics", repaired).await;
+}
+
+async fn a_send_that_was_handed_on_and_never_answered_is_not_said_to_be_undone() {
+    let nodes = Nodes::start().await;
+    let reader = nodes.user("alice").attach_to(Transport::Sse, &["tea"]).await;
+    let there = nodes.b.user(reader.user());
+    // The session's node has the command, and hangs over it.
+    nodes.a.server().program().signal("-STOP");
+    let url = nodes.b.url(&format!("/v1/commands?session={}", reader.session()));
+    let post = nodes.b.http().post(url).bearer_auth(there.token()).header("content-type", "application/json");
+    let post = post.body(send("tea", "c1", "was I heard?").to_string()).send();
+    let servers = async {
+        eventually("the command to lie before the session's node", || async {
+            waits_unread(nodes.a.server().address().port()).then_some(())
+        })
+        .await;
+        // From here on nobody can find out whether the session may be rebuilt at the other.
+        nodes.redis.signal("-STOP");
+    };
+    let (answer, ()) = tokio::join!(post, servers);
+    nodes.redis.signal("-CONT");
+    nodes.a.server().program().signal("-CONT");
+    let answer = answer.unwrap();
+    let status = answer.status();
+    let error: Value = answer.json().await.unwrap();
+    assert_eq!((status.as_u16(), &error["type"]), (503, &"error".into()), "{error}");
+    assert_eq!(error["unknown_outcome"], true, "{error}");
+}
+
+/// Whether something was sent to a port of this machine and nobody has read it yet (`/proc/net/tcp`, proc(5)).
+fn waits_unread(port: u16) -> bool {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    table.lines().skip(1).any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let is_there = fields[1].ends_with(&format!(":{port:04X}"));
+        is_there && fields[3] == "01" && !fields[4].ends_with(":00000000")
+    })
 }

@@ -36,7 +36,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Works a batch off, one command after the other; every command is answered.
 ///
 /// # Errors
-/// A [`Rejection`] of the whole batch: then nothing was done.
+/// A [`Rejection`] of the whole batch: then nothing was done here. With `unknown_outcome`, another node was asked first,
+/// and may have done it.
 pub async fn post_commands(
     State(edge): State<Arc<Edge>>,
     query: AttachQuery,
@@ -56,11 +57,12 @@ pub async fn post_commands(
             let body = read_body(body).await?;
             match relay::find(&edge, &asked, &caller, Some(named), body.clone()).await? {
                 Answerer::Other(answer) => return Ok(answer),
-                Answerer::This { held_by: None, adrift: false } => return Err(gone.into()),
-                Answerer::This { held_by, .. } => {
+                Answerer::This { held_by: None, adrift: false, in_doubt: false } => return Err(gone.into()),
+                Answerer::This { held_by, in_doubt, .. } => {
                     require_json(&asked.headers)?;
                     let rescue = edge.gateway.rescue(&caller.identity, named, held_by);
-                    (asked.scope(rescue).await?, body)
+                    let rescued = asked.scope(rescue).await;
+                    (rescued.map_err(|refusal| Refusal { unknown_outcome: in_doubt, ..refusal })?, body)
                 }
             }
         }

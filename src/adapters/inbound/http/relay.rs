@@ -56,13 +56,15 @@ pub enum Answerer {
         held_by: Option<String>,
         /// The node that held the session is gone: it can be rebuilt here.
         adrift: bool,
+        /// The request was handed on, and no answer came: it may have been carried out.
+        in_doubt: bool,
     },
     /// Another node has.
     Other(Response),
 }
 
 impl Answerer {
-    const THIS: Self = Self::This { held_by: None, adrift: false };
+    const THIS: Self = Self::This { held_by: None, adrift: false, in_doubt: false };
 }
 
 /// Finds out who answers a request for this session; another node is asked at once.
@@ -92,38 +94,53 @@ async fn look_elsewhere(
     body: Bytes,
 ) -> Result<Answerer, Refusal> {
     let mut held_by = None;
+    let mut in_doubt = false;
+    // A request without a body asks; only what has one says something that could be done twice.
+    let may_be_done = |mut refusal: Refusal, handed_on: bool| {
+        refusal.unknown_outcome = handed_on && !body.is_empty();
+        refusal
+    };
     for _ in 0..LOOKS_MAX {
-        let (node, address) = match edge.gateway.whereabouts(&caller.identity, session).await? {
+        let (node, address) = match edge
+            .gateway
+            .whereabouts(&caller.identity, session)
+            .await
+            .map_err(|refusal| may_be_done(refusal, in_doubt))?
+        {
             Whereabouts::Here if asked.is_relayed() && edge.gateway.is_leaving() => {
                 return Ok(Answerer::Other(misdirected()));
             }
-            Whereabouts::Here => return Ok(Answerer::THIS),
-            Whereabouts::Adrift => return Ok(Answerer::This { held_by: None, adrift: true }),
+            Whereabouts::Here => return Ok(Answerer::This { held_by: None, adrift: false, in_doubt }),
+            Whereabouts::Adrift => return Ok(Answerer::This { held_by: None, adrift: true, in_doubt }),
             Whereabouts::Elsewhere { .. } if asked.is_relayed() => return Ok(Answerer::Other(misdirected())),
             Whereabouts::Elsewhere { node, address } => (node, address),
         };
         let Ok(address) = address.parse::<Uri>() else {
             tracing::warn!(node, "a node advertises an address that is none");
-            return Ok(Answerer::This { held_by: None, adrift: true });
+            return Ok(Answerer::This { held_by: None, adrift: true, in_doubt });
         };
         let request = handed_on(edge, asked, caller, &address, body.clone()).await?;
         match edge.peers.ask(&address, &request).await {
             Ok(answer) if answer.status() == StatusCode::MISDIRECTED_REQUEST => held_by = Some(node),
             Ok(answer) => return Ok(Answerer::Other(handed_back(answer))),
-            Err(NoAnswer::Unreachable) => return Ok(Answerer::This { held_by: None, adrift: true }),
-            Err(NoAnswer::BrokenOff) => held_by = Some(node),
+            // It may have been reached before its connection was lost.
+            Err(NoAnswer::Unreachable) => {
+                return Ok(Answerer::This { held_by: None, adrift: true, in_doubt: true });
+            }
+            Err(NoAnswer::BrokenOff) => (held_by, in_doubt) = (Some(node), true),
             Err(NoAnswer::TooSlow) => {
-                return Err(Refusal::new(ErrorCode::Timeout, "the session's node took too long"));
+                let refusal = Refusal::new(ErrorCode::Timeout, "the session's node took too long");
+                return Err(may_be_done(refusal, true));
             }
             Err(NoAnswer::Busy) => {
                 return Err(Refusal::new(ErrorCode::Overloaded, "too much waits for other nodes"));
             }
             Err(NoAnswer::Leaving) => {
-                return Err(Refusal::new(ErrorCode::Draining, "this node is going away"));
+                return Err(may_be_done(Refusal::new(ErrorCode::Draining, "this node is going away"), true));
             }
         }
     }
-    Ok(Answerer::This { held_by, adrift: false })
+    Ok(Answerer::This { held_by, adrift: false, in_doubt })
 }
 
 /// The node to be asked to let a session go, so that it can be read here.
