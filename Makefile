@@ -1,7 +1,7 @@
 # The commands of this project. `make help` lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint bench bench-feeds docs fuzz autobahn soak soak-simulation supply-chain tools web
+.PHONY: help run test fmt lint bench bench-peers bench-feeds docs fuzz autobahn soak soak-simulation supply-chain tools web
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ lint: ## What the compiler and clippy have to say
 
 bench: ## Measures the gateway beside a floor; docs/performance.md says how to read it
 	cargo bench --locked --bench edgeway-bench -- --json target/edgeway-bench.json
+
+bench-peers: ## Fetches Nchan and Socket.IO, and measures them beside the floor
+	benches/edgeway_bench/peers/install.sh
+	cargo bench --locked --bench edgeway-bench -- --only peers
 
 bench-feeds: ## Measures 10,000 feeds on a redis-server of its own
 	cargo bench --locked --bench feeds

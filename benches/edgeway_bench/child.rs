@@ -21,6 +21,8 @@ pub(crate) struct Server {
     pub(crate) control: SocketAddr,
     /// Whether credentials are asked for.
     pub(crate) wants_token: bool,
+    /// Whether events are given to it by `POST /publish`.
+    pub(crate) published_by_http: bool,
     pids: Vec<u32>,
     /// Killed when they are dropped.
     _children: Vec<Child>,
@@ -35,7 +37,7 @@ impl Server {
         pids: Vec<u32>,
     ) -> Self {
         let wants_token = name == "edgeway" || name == "edgeway+redis";
-        Self { address, control, wants_token, pids, _children: children }
+        Self { address, control, wants_token, published_by_http: false, pids, _children: children }
     }
 
     /// This very program in another part. It says `ready ADDRESS CONTROL` when it is.
@@ -52,6 +54,11 @@ impl Server {
         let (address, control) = (next()?, next()?);
         let pid = child.id().context("it has ended at once")?;
         Ok(Self::new(name, address, control, vec![child], vec![pid]))
+    }
+
+    /// The same, given events by `POST /publish`.
+    pub(crate) fn published_by_http(self) -> Self {
+        Self { published_by_http: true, ..self }
     }
 
     /// Counts another process in.

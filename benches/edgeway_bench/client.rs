@@ -20,6 +20,8 @@ const CONNECT_ATTEMPTS_MAX: usize = 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// An unmasked-looking pong: the mask is zero.
 const PONG: &[u8] = &[0x8a, 0x80, 0, 0, 0, 0];
+/// Socket.IO: an event begins so.
+const SOCKET_IO_EVENT: &[u8] = b"42";
 const EVENT: &[u8] = br#""type":"message_new""#;
 
 /// What a client remembers for a resume.
@@ -82,6 +84,11 @@ impl Client<'_> {
             }
             Piece::Ping => answer = Some(PONG.to_vec()),
             Piece::Close(code) => wrong = Some(format!("closed with {code}")),
+            Piece::Event(packet)
+                if plan.carriage == Carriage::SocketIo && !packet.starts_with(SOCKET_IO_EVENT) =>
+            {
+                answer = socket_io_answer(packet).map(<[u8]>::to_vec);
+            }
             Piece::Event(json) => {
                 if !std::mem::replace(welcomed, true) {
                     tally.welcomed();
@@ -104,6 +111,15 @@ impl Client<'_> {
             Some(wrong) => bail!(wrong),
             None => Ok(Some(answer)),
         }
+    }
+}
+
+/// Engine.IO's handshake is answered by Socket.IO's connect, its ping by a pong; both masked with zeros.
+fn socket_io_answer(packet: &[u8]) -> Option<&'static [u8]> {
+    match packet {
+        [b'0', ..] => Some(&[0x81, 0x82, 0, 0, 0, 0, b'4', b'0']),
+        [b'2'] => Some(&[0x81, 0x81, 0, 0, 0, 0, b'3']),
+        _ => None,
     }
 }
 

@@ -68,7 +68,7 @@ async fn hold(stream: TcpStream, groups: Groups) -> std::io::Result<()> {
     };
     let Some(carriage) = carriage else { return Ok(()) };
     stream.try_write(match carriage {
-        Carriage::Ws | Carriage::WsDeflate => WS_OPENING,
+        Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo => WS_OPENING,
         Carriage::Sse => SSE_OPENING,
         Carriage::Poll => POLL_OPENING,
     })?;
@@ -127,7 +127,7 @@ async fn publish(groups: &Groups, order: &Order) {
 fn frame(carriage: Carriage, json: &[u8], count: usize) -> Vec<u8> {
     let event = [PREFIX.as_bytes(), &json[1..]].concat();
     match carriage {
-        Carriage::Ws | Carriage::WsDeflate => {
+        Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo => {
             let mut frame = vec![0x81, 126];
             frame.extend_from_slice(&(event.len() as u16).to_be_bytes());
             frame.extend_from_slice(&event);

@@ -10,7 +10,9 @@ mod control;
 mod floor;
 mod gateway;
 mod parse;
+mod peers;
 mod plan;
+mod posts;
 mod process;
 mod publisher;
 mod redis;
@@ -28,18 +30,18 @@ use tikv_jemallocator::Jemalloc;
 
 use crate::report::Report;
 use crate::scenarios::setting::Setting;
-use crate::scenarios::{accept, fanout, idle, mixed, rooms, send, storm};
+use crate::scenarios::{accept, fanout, idle, mixed, peers as peer_rows, rooms, send, storm};
 use crate::tokens::Tokens;
 
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
-const SCENARIOS: [&str; 10] =
-    ["idle", "fanout", "growth", "deflate", "rooms", "redis", "send", "storm", "accept", "mixed"];
+const SCENARIOS: [&str; 11] =
+    ["idle", "fanout", "growth", "deflate", "rooms", "redis", "send", "storm", "accept", "mixed", "peers"];
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only these, with commas in between: idle, fanout, growth, deflate, rooms, redis, send, storm, accept, mixed
+    /// Only these, with commas in between: idle, fanout, growth, deflate, rooms, redis, send, storm, accept, mixed, peers
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Divide the number of clients by this, for a quick look
@@ -102,6 +104,7 @@ async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
             "send" => send::run(&mut setting).await,
             "storm" => storm::run(&mut setting).await,
             "accept" => accept::run(&mut setting).await,
+            "peers" => peer_rows::run(&mut setting).await,
             _ => mixed::run(&mut setting).await,
         };
         done.with_context(|| name.to_owned())?;

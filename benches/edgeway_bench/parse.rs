@@ -53,7 +53,7 @@ impl Parser {
             let rest = &bytes[used..];
             let cut = match self.carriage {
                 _ if !self.headed => self.head(rest, take),
-                Carriage::Ws => frame(rest, take),
+                Carriage::Ws | Carriage::SocketIo => frame(rest, take),
                 Carriage::WsDeflate => self.deflated_frame(rest, take),
                 Carriage::Sse => event(rest, take),
                 Carriage::Poll => self.answer(rest, take),

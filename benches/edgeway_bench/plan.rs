@@ -12,6 +12,8 @@ pub(crate) enum Carriage {
     WsDeflate,
     Sse,
     Poll,
+    /// Engine.IO 4 and Socket.IO 5 over WebSocket.
+    SocketIo,
 }
 
 impl Carriage {
@@ -21,6 +23,7 @@ impl Carriage {
             Self::WsDeflate => "ws+deflate",
             Self::Sse => "sse",
             Self::Poll => "poll",
+            Self::SocketIo => "ws",
         }
     }
 }
@@ -59,6 +62,9 @@ impl Plan {
                 query.push(format!("dialogs={}", names.join(",")));
             }
         }
+        if self.carriage == Carriage::SocketIo {
+            query.push("EIO=4&transport=websocket".to_owned());
+        }
         if self.carriage == Carriage::Poll {
             query.push("wait_ms=55000".to_owned());
         }
@@ -66,13 +72,14 @@ impl Plan {
             Carriage::Ws | Carriage::WsDeflate => "/v1/ws",
             Carriage::Sse => "/v1/sse",
             Carriage::Poll => "/v1/poll",
+            Carriage::SocketIo => "/socket.io/",
         };
         let mut text = format!("GET {path}?{} HTTP/1.1\r\nHost: {}\r\n", query.join("&"), self.server);
         if let Some(token) = &self.token {
             text.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
         match self.carriage {
-            Carriage::Ws | Carriage::WsDeflate => text.push_str(
+            Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo => text.push_str(
                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
             ),

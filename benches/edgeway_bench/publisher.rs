@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::child::Server;
 use crate::clock::now_ns;
 use crate::control::Controller;
+use crate::posts::Posts;
 
 /// What a message says if nobody says otherwise.
 const SHORT: &str = "Shall we meet at the usual place? I'll bring the maps.";
@@ -35,6 +36,8 @@ pub(crate) struct Publisher {
 enum Place {
     /// The server's own door.
     Door(Controller),
+    /// A peer's, by HTTP.
+    Http(Posts),
     /// Redis, by the script that Stores use.
     Redis { bus: Arc<RedisBus>, tasks: TaskTracker, _until: tokio_util::sync::DropGuard },
 }
@@ -42,6 +45,20 @@ enum Place {
 impl Publisher {
     pub(crate) async fn door(server: &Server) -> anyhow::Result<Self> {
         Ok(Self { place: Place::Door(Controller::connect(server.control).await?), text: SHORT })
+    }
+
+    /// By whatever door the server has.
+    pub(crate) async fn of(server: &Server) -> anyhow::Result<Self> {
+        if !server.published_by_http {
+            return Self::door(server).await;
+        }
+        Ok(Self { place: Place::Http(Posts::connect(server.control).await?), text: SHORT })
+    }
+
+    /// What clients of a peer are told first, as if it welcomed them.
+    pub(crate) async fn welcome(&mut self, dialog: Option<usize>) -> anyhow::Result<()> {
+        let Place::Http(posts) = &mut self.place else { return Ok(()) };
+        posts.send(dialog, 1, br#"{"type":"welcome"}"#).await
     }
 
     pub(crate) fn redis(url: &str) -> anyhow::Result<Self> {
@@ -59,6 +76,7 @@ impl Publisher {
         let json = message(dialog, self.text);
         match &mut self.place {
             Place::Door(door) => door.send(dialog, count, batch, json.as_bytes()).await,
+            Place::Http(posts) => posts.send(Some(dialog), count, json.as_bytes()).await,
             Place::Redis { bus, tasks, .. } => {
                 let feed = FeedKey::Dialog(DialogId::parse(&format!("d{dialog}")).context("an id")?);
                 for index in 0..count {

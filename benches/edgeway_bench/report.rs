@@ -12,7 +12,8 @@ pub(crate) struct Row {
     pub(crate) unit: &'static str,
     /// The floor's figure in the same run, where there is one.
     pub(crate) floor: Option<f64>,
-    pub(crate) edgeway: f64,
+    /// What was measured: of Edgeway, unless a peer is named.
+    pub(crate) measured: f64,
     /// Times the floor.
     pub(crate) ratio: Option<f64>,
     pub(crate) goal: Option<Goal>,
@@ -34,25 +35,34 @@ impl Row {
         scenario: &'static str,
         what: impl Into<String>,
         unit: &'static str,
-        edgeway: f64,
+        measured: f64,
         goal: Option<f64>,
     ) -> Self {
-        let met = goal.map(|goal| edgeway <= goal);
+        let met = goal.map(|goal| measured <= goal);
         let goal = goal.map(Goal::Absolute);
-        Self { scenario, what: what.into(), unit, floor: None, edgeway, ratio: None, goal, met }
+        Self { scenario, what: what.into(), unit, floor: None, measured, ratio: None, goal, met }
     }
 
     pub(crate) fn ratio(
         scenario: &'static str,
         what: impl Into<String>,
         unit: &'static str,
-        (floor, edgeway): (f64, f64),
+        (floor, measured): (f64, f64),
         goal: Option<f64>,
     ) -> Self {
-        let ratio = edgeway / floor;
+        let ratio = measured / floor;
         let met = goal.map(|goal| ratio <= goal);
         let goal = goal.map(Goal::Ratio);
-        Self { scenario, what: what.into(), unit, floor: Some(floor), edgeway, ratio: Some(ratio), goal, met }
+        Self {
+            scenario,
+            what: what.into(),
+            unit,
+            floor: Some(floor),
+            measured,
+            ratio: Some(ratio),
+            goal,
+            met,
+        }
     }
 
     /// The floor's figure beside an absolute one.
@@ -74,6 +84,11 @@ impl Report {
         self.rows.push(row);
     }
 
+    /// Says what is not measured, and why.
+    pub(crate) fn note(&self, what: &str) {
+        let _ = writeln!(std::io::stderr(), "{what}");
+    }
+
     pub(crate) fn print(&self) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
         writeln!(out, "{}", heading())?;
@@ -91,7 +106,7 @@ impl Report {
 fn heading() -> String {
     format!(
         "{:<8} {:<44} {:>10} {:>10} {:>7} {:>9}  {:<14}",
-        "scenario", "what", "floor", "edgeway", "ratio", "goal", "unit"
+        "scenario", "what", "floor", "measured", "ratio", "goal", "unit"
     )
 }
 
@@ -113,7 +128,7 @@ fn line(row: &Row) -> String {
         row.scenario,
         row.what,
         optional(row.floor),
-        figure(row.edgeway),
+        figure(row.measured),
         optional(row.ratio),
         goal,
         row.unit

@@ -10,13 +10,13 @@ use crate::publisher::{LONG, Publisher};
 use crate::report::Row;
 use crate::swarm::{Crowd, Swarm};
 
-const DIALOG: usize = 1;
+pub(super) const DIALOG: usize = 1;
 const RECEIVERS: usize = 1_000;
 /// Turns of floor and gateway.
 const TURNS: usize = 6;
 
 /// A server with its receivers.
-struct Side {
+pub(super) struct Side {
     server: Server,
     swarm: Swarm,
     publisher: Publisher,
@@ -25,10 +25,15 @@ struct Side {
 }
 
 impl Side {
-    async fn of(setting: &Setting, server: Server, carriage: Carriage, count: usize) -> anyhow::Result<Self> {
+    pub(super) async fn of(
+        setting: &Setting,
+        server: Server,
+        carriage: Carriage,
+        count: usize,
+    ) -> anyhow::Result<Self> {
         let crowd = Crowd::of(&server, &setting.tokens, 0, count);
         let swarm = crowd.connect(|_| carriage, |_| Some(DIALOG)).await?;
-        let publisher = Publisher::door(&server).await?;
+        let publisher = Publisher::of(&server).await?;
         Ok(Self { server, swarm, publisher, receivers: count as u64, spent: Vec::new() })
     }
 
@@ -106,7 +111,7 @@ pub(crate) async fn deflate(setting: &mut Setting) -> anyhow::Result<()> {
 }
 
 /// Microseconds per delivery of each.
-async fn compare(
+pub(super) async fn compare(
     floor: &mut Side,
     gateway: &mut Side,
     in_flight: usize,

@@ -68,7 +68,7 @@ async fn warm(setting: &Setting, server: &Server, carriage: Carriage) -> anyhow:
 }
 
 /// KiB that each of so many connections adds.
-async fn grow(
+pub(super) async fn grow(
     setting: &Setting,
     server: &Server,
     carriage: Carriage,

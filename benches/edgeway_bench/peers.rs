@@ -1,0 +1,83 @@
+//! Servers of others, where they are installed.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+
+use crate::child::{self, Server};
+
+/// Where `make bench-peers` puts them.
+const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/peers");
+const NGINX: &str = "/usr/sbin/nginx";
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Nchan, in one process of nginx; `None` if it is not installed. Its paths and channels are named as the clients ask for
+/// them, its heartbeats come as often as Edgeway's, and a first message stands in for the `welcome`.
+pub(crate) async fn nchan(directory: &Path) -> anyhow::Result<Option<Server>> {
+    let module = Path::new(PLACE).join("ngx_nchan_module.so");
+    if !module.exists() || !Path::new(NGINX).exists() {
+        return Ok(None);
+    }
+    let module = module.display();
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let home = directory.display();
+    let config = format!(
+        "load_module {module};
+daemon off; master_process off; worker_rlimit_nofile 30000;
+pid {home}/nchan.pid; error_log {home}/nchan.log;
+events {{ worker_connections 30000; }}
+http {{
+  access_log off; client_body_temp_path {home}; proxy_temp_path {home}; fastcgi_temp_path {home};
+  uwsgi_temp_path {home}; scgi_temp_path {home}; keepalive_requests 1000000000;
+  nchan_shared_memory_size 256M;
+  server {{
+    listen {address} backlog=8192;
+    location ~ ^/v1/(ws|sse)$ {{
+      nchan_subscriber websocket eventsource; nchan_channel_id of_$arg_dialogs;
+      nchan_subscriber_first_message oldest; nchan_websocket_ping_interval 25; nchan_eventsource_ping_interval 15;
+    }}
+    location = /publish {{
+      nchan_publisher http; nchan_channel_id of_$arg_dialogs; nchan_message_buffer_length 64;
+    }}
+  }}
+}}
+"
+    );
+    let path = directory.join("nchan.conf");
+    std::fs::write(&path, config)?;
+    let mut command = Command::new(NGINX);
+    command.arg("-p").arg(directory).arg("-e").arg(directory.join("nchan.log")).arg("-c").arg(&path);
+    let child = command.kill_on_drop(true).spawn().context("nginx")?;
+    accepts(address).await.context("nginx with Nchan")?;
+    let pid = child.id().context("nginx has ended at once")?;
+    let server = Server::new("nchan", address, address, vec![child], vec![pid]);
+    Ok(Some(server.published_by_http()))
+}
+
+/// Socket.IO on Node, in one process; `None` if it is not installed.
+pub(crate) async fn socket_io() -> anyhow::Result<Option<Server>> {
+    if !Path::new(PLACE).join("node_modules/socket.io").exists() {
+        return Ok(None);
+    }
+    let mut command = Command::new("node");
+    command.current_dir(PLACE).arg("socket_io.mjs").env("NODE_ENV", "production");
+    let (child, line) = child::start(command, "ready").await.context("Socket.IO")?;
+    let address = line.trim().trim_start_matches("ready ").parse()?;
+    let pid = child.id().context("node has ended at once")?;
+    let server = Server::new("socket.io", address, address, vec![child], vec![pid]);
+    Ok(Some(server.published_by_http()))
+}
+
+async fn accepts(address: SocketAddr) -> anyhow::Result<()> {
+    let connect = async {
+        while TcpStream::connect(address).await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(START_TIMEOUT, connect).await.context("it was not ready in time")
+}
