@@ -11,6 +11,11 @@ const ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-qui
 const DESKTOP = { width: 1360, height: 820 };
 export const PHONE = { width: 390, height: 780 };
 
+const LOOK_MS = 20_000;
+const LOOK_EVERY_MS = 50;
+/** How long a page that doesn't answer at all is asked how it is. */
+const STATE_MS = 2000;
+
 export async function startBrowser() {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   return chromium.launch({ executablePath, args: ARGUMENTS });
@@ -43,7 +48,14 @@ export async function openDemo(t, browser, url, user, { dialog = "lobby", viewpo
 }
 
 function demoOf(page, context) {
-  const look = (run, argument) => page.waitForFunction(run, argument, { timeout: 20_000 });
+  /** Looks by a timer: a page that the browser doesn't draw gets no animation frames. Says how the page was, if in vain. */
+  const look = async (run, argument) => {
+    try {
+      return await page.waitForFunction(run, argument, { timeout: LOOK_MS, polling: LOOK_EVERY_MS });
+    } catch (cause) {
+      throw new Error(`in vain for ${LOOK_MS} ms; the page: ${await stateOf(page)}`, { cause });
+    }
+  };
   const pressed = (name) => page.locator("#panel").getByRole("button", { name, exact: true });
   return {
     page,
@@ -59,7 +71,7 @@ function demoOf(page, context) {
       await page.locator("#text").fill(text);
       await page.locator("#text").press("Enter");
     },
-    sees: (text) => page.locator("#messages .text").filter({ hasText: text }).first().waitFor({ timeout: 20_000 }),
+    sees: (text) => page.locator("#messages .text").filter({ hasText: text }).first().waitFor({ timeout: LOOK_MS }),
     texts: () => page.locator("#messages .text").allTextContents(),
     async use(transport) {
       await page.evaluate(() => document.querySelector("#app").dataset.panel !== "open" && document.querySelector("#state").click());
@@ -80,6 +92,18 @@ function demoOf(page, context) {
       await page.screenshot({ path: `${SHOTS}${name}.png` });
     },
   };
+}
+
+/** What the library and the page say of themselves, for the message of a test that failed. */
+async function stateOf(page) {
+  const told = page.evaluate(() => {
+    const { client, proof } = window.edgeway;
+    const { received, repeated, lost } = proof;
+    const { visibilityState } = document;
+    return JSON.stringify({ ...client.state, stats: client.stats, unsent: client.outbox.length, received, repeated, lost, visibilityState });
+  });
+  const silence = new Promise((tell) => setTimeout(tell, STATE_MS, "does not answer"));
+  return Promise.race([told.catch((error) => error.message), silence]);
 }
 
 export const CLEAN = { lost: 0, repeated: 0, missing: 0, unsent: 0 };
