@@ -1,15 +1,15 @@
 //! Writers and readers at two nodes, and what came of it in the end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::closing;
 use crate::harness::nodes::Nodes;
 use crate::harness::stage::Stage;
 use crate::harness::transport::Transport;
@@ -121,7 +121,7 @@ impl Crowd {
             tokio::time::sleep(PAUSE).await;
         }
         // Whoever was told a gap learns by the next message where it stands.
-        let stored = self.close().await;
+        let stored = closing::close(&mut self.closer.attach(Transport::Ws).await, DIALOGS).await;
         let caught_up = async {
             let has_all = |(dialog, messages): (&String, &Vec<Value>)| {
                 self.oracle.all_have(dialog, messages.len() as u64)
@@ -141,26 +141,5 @@ impl Crowd {
         let verdict = self.oracle.judge(&stored);
         println!("{verdict:?}, {} put off", self.tally.put_off.load(Ordering::Relaxed));
         verdict
-    }
-
-    async fn close(&self) -> BTreeMap<String, Vec<Value>> {
-        let mut client = self.closer.attach(Transport::Ws).await;
-        let mut stored = BTreeMap::new();
-        for dialog in DIALOGS {
-            client.say(dialog, "the last one").await;
-            let mut messages: Vec<Value> = Vec::new();
-            loop {
-                let after = messages.last().map_or(0, |message| message["seq"].as_u64().unwrap());
-                let asked =
-                    json!({ "type": "history", "dialog_id": dialog, "after_seq": after, "limit": 200 });
-                let page = client.ok(asked).await;
-                messages.extend(page["messages"].as_array().unwrap().iter().cloned());
-                if page["has_more"] != true {
-                    break;
-                }
-            }
-            stored.insert(dialog.to_owned(), messages);
-        }
-        stored
     }
 }

@@ -20,6 +20,9 @@ mod by_hand;
 #[path = "../support/chaos_proxy.rs"]
 mod chaos_proxy;
 #[cfg(test)]
+#[path = "../support/closing.rs"]
+mod closing;
+#[cfg(test)]
 mod crowd;
 #[cfg(test)]
 mod garbage;

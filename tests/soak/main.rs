@@ -6,6 +6,9 @@
 //! `EDGEWAY_SOAK_SEED` what the clients and the faults draw from.
 
 #[cfg(test)]
+#[path = "../support/closing.rs"]
+mod closing;
+#[cfg(test)]
 mod desk;
 #[cfg(test)]
 mod diary;

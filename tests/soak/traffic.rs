@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::closing;
 use crate::diary::Diary;
 use crate::faults::befall;
 use crate::harness::names::unique;
@@ -220,23 +221,7 @@ impl<'n> Traffic<'n> {
     async fn close(&self) -> BTreeMap<String, Vec<Value>> {
         let closer = self.company.towns.get(0).afresh().user(&self.closer);
         let mut client = closer.attach(Transport::Ws).await;
-        let mut stored = BTreeMap::new();
-        for dialog in &*self.company.dialogs {
-            client.say(dialog, "the last one").await;
-            let mut messages: Vec<Value> = Vec::new();
-            loop {
-                let after = messages.last().map_or(0, |message| message["seq"].as_u64().unwrap());
-                let asked =
-                    json!({ "type": "history", "dialog_id": dialog, "after_seq": after, "limit": 200 });
-                let page = client.ok(asked).await;
-                messages.extend(page["messages"].as_array().unwrap().iter().cloned());
-                if page["has_more"] != true {
-                    break;
-                }
-            }
-            stored.insert(dialog.clone(), messages);
-        }
-        stored
+        closing::close(&mut client, self.company.dialogs.iter().map(String::as_str)).await
     }
 }
 
