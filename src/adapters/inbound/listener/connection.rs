@@ -44,6 +44,15 @@ pub(super) struct Shared {
     pub(super) hard: CancellationToken,
 }
 
+/// What goes with one connection, whatever is spoken on it.
+pub(super) struct Accepted<'s> {
+    pub(super) shared: &'s Shared,
+    pub(super) peer: SocketAddr,
+    pub(super) slot: ConnectionSlot,
+    /// Of its own: polling one that all connections share would have them contend for its lock.
+    pub(super) finish: CancellationToken,
+}
+
 /// Serves a connection until either side ends it. Errors are the peer's affair: they are logged for those who look.
 pub(super) async fn serve_connection(
     shared: Arc<Shared>,
@@ -56,32 +65,25 @@ pub(super) async fn serve_connection(
         tracing::debug!(%peer, %error, "connection lost before it began");
         return;
     }
-    // A token of its own: polling one that all connections share would have them contend for its lock.
-    let finish = shared.finish.child_token();
+    let accepted = Accepted { shared: &shared, peer, slot, finish: shared.finish.child_token() };
     let result = match &shared.tls {
-        None => serve_plaintext(&shared, stream, peer, slot, &finish).await,
+        None => serve_plaintext(&accepted, stream).await,
         // Boxed: TLS has much to remember, and a plaintext connection's task must not be as large.
-        Some(tls) => Box::pin(serve_tls(&shared, tls, stream, peer, slot, &finish)).await,
+        Some(tls) => Box::pin(serve_tls(&accepted, tls, stream)).await,
     };
     if let Err(error) = result {
         tracing::debug!(%peer, %error, "connection ended");
     }
 }
 
-async fn serve_tls(
-    shared: &Shared,
-    tls: &ServerTls,
-    stream: TcpStream,
-    peer: SocketAddr,
-    slot: ConnectionSlot,
-    finish: &CancellationToken,
-) -> Ended {
+async fn serve_tls(accepted: &Accepted<'_>, tls: &ServerTls, stream: TcpStream) -> Ended {
+    let Accepted { shared, peer, finish, .. } = accepted;
     let handshake = tls.acceptor.accept(stream);
-    let accepted = tokio::select! {
+    let secured = tokio::select! {
         () = finish.cancelled() => return Ok(()),
-        accepted = tokio::time::timeout(shared.config.handshake_timeout, handshake) => accepted,
+        secured = tokio::time::timeout(shared.config.handshake_timeout, handshake) => secured,
     };
-    let stream = match accepted {
+    let stream = match secured {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "no TLS connection came about");
@@ -94,19 +96,14 @@ async fn serve_tls(
     };
     // HTTP/2 over TLS is by ALPN alone (RFC 9113 §3.3).
     if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) {
-        serve_http2(shared, stream, Bytes::new(), peer, slot, finish).await
+        serve_http2(accepted, stream, Bytes::new()).await
     } else {
-        serve_http1(shared, stream, Bytes::new(), peer, slot, finish).await
+        serve_http1(accepted, stream, Bytes::new()).await
     }
 }
 
-async fn serve_plaintext(
-    shared: &Shared,
-    stream: TcpStream,
-    peer: SocketAddr,
-    slot: ConnectionSlot,
-    finish: &CancellationToken,
-) -> Ended {
+async fn serve_plaintext(accepted: &Accepted<'_>, stream: TcpStream) -> Ended {
+    let Accepted { shared, peer, finish, .. } = accepted;
     let detected = Box::pin(async {
         tokio::select! {
             () = finish.cancelled() => None,
@@ -123,25 +120,17 @@ async fn serve_plaintext(
             tracing::debug!(%peer, %error, "connection lost before its protocol was known");
             Ok(())
         }
-        Ok(Ok(Detected::Http1(io, read))) => serve_http1(shared, io, read, peer, slot, finish).await,
+        Ok(Ok(Detected::Http1(io, read))) => serve_http1(accepted, io, read).await,
         // Boxed: rare ones, which must not make every connection's task as large as theirs.
-        Ok(Ok(Detected::Http2(io, read))) => {
-            Box::pin(serve_http2(shared, io, read, peer, slot, finish)).await
-        }
+        Ok(Ok(Detected::Http2(io, read))) => Box::pin(serve_http2(accepted, io, read)).await,
     }
 }
 
-async fn serve_http2<Io>(
-    shared: &Shared,
-    io: Io,
-    read: Bytes,
-    peer: SocketAddr,
-    slot: ConnectionSlot,
-    finish: &CancellationToken,
-) -> Ended
+async fn serve_http2<Io>(accepted: &Accepted<'_>, io: Io, read: Bytes) -> Ended
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let Accepted { shared, finish, .. } = accepted;
     let limits = &shared.config.http2;
     let max_header_bytes = shared.config.max_header_bytes.max(HEADER_BYTES_MIN);
     let mut builder = http2::Builder::new(shared.executor.clone());
@@ -160,7 +149,7 @@ where
         .initial_connection_window_size(limits.connection_window_bytes)
         .max_send_buf_size(limits.max_send_buffer_bytes);
     let activity = Activity::default();
-    let service = service(&shared.router, peer, slot, activity.clone());
+    let service = service(accepted, activity.clone());
     let connection = builder.serve_connection(TokioIo::new(LastWords::http2(io, read)), service);
     // hyper has no idle time on HTTP/2: a peer that answers pings would stay for ever.
     let finish_asked = async {
@@ -174,9 +163,7 @@ where
 
 /// The router, told who is asking. Each request is held to be running until the last byte of its answer.
 fn service(
-    router: &axum::Router,
-    peer: SocketAddr,
-    slot: ConnectionSlot,
+    accepted: &Accepted<'_>,
     activity: Activity,
 ) -> impl HttpService<
     Incoming,
@@ -185,7 +172,8 @@ fn service(
     Future: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
 > + Send
 + use<> {
-    let router = router.clone();
+    let (router, peer, slot) =
+        (accepted.shared.router.clone(), accepted.peer, accepted.slot.of_request(None));
     service_fn(move |mut request: Request<Incoming>| {
         let running = activity.begin();
         let extensions = request.extensions_mut();

@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,12 +28,11 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::config::HEADER_BYTES_MIN;
-use super::connection::{Ended, Shared};
+use super::connection::{Accepted, Ended};
 use super::header_timer::HeaderTimer;
 use super::last_words::LastWords;
 use super::later::{is_later, settle};
 use super::outside::Outside;
-use super::slot::ConnectionSlot;
 use super::transport::Transport;
 use super::upgrade::{Upgraded, offer};
 
@@ -42,22 +40,16 @@ use super::upgrade::{Upgraded, offer};
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves a connection, of which something may have been read already, until either side ends it.
-pub(super) async fn serve_http1<Io>(
-    shared: &Shared,
-    io: Io,
-    read: Bytes,
-    peer: SocketAddr,
-    slot: ConnectionSlot,
-    finish: &CancellationToken,
-) -> Ended
+pub(super) async fn serve_http1<Io>(accepted: &Accepted<'_>, io: Io, read: Bytes) -> Ended
 where
     Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
 {
+    let Accepted { shared, finish, .. } = accepted;
     // Boxed: what is moved on and on has a place in the task for each step.
     let mut io = Box::new(LastWords::http1(io, read));
     loop {
         // Boxed, as is all that comes before or after a long wait: the task should be no larger than the wait itself.
-        let through_hyper = Box::pin(through_hyper(shared, io, peer, &slot, finish));
+        let through_hyper = Box::pin(through_hyper(accepted, io));
         let Some(mut outside) = through_hyper.await? else { return Ok(()) };
         let written = tokio::select! {
             biased;
@@ -126,15 +118,13 @@ impl Exit {
 
 /// Lets hyper serve the connection until it ends (`None`), or an answer leaves.
 async fn through_hyper<Io>(
-    shared: &Shared,
+    accepted: &Accepted<'_>,
     mut io: Box<LastWords<Io>>,
-    peer: SocketAddr,
-    slot: &ConnectionSlot,
-    finish: &CancellationToken,
 ) -> Result<Option<Box<Outside<Io>>>, hyper::Error>
 where
     Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
 {
+    let Accepted { shared, finish, .. } = accepted;
     let config = &shared.config;
     let max_header_bytes = config.max_header_bytes.max(HEADER_BYTES_MIN);
     let exit = Arc::new(Exit::default());
@@ -147,7 +137,7 @@ where
             .max_header_size(max_header_bytes)
             // Nothing larger is ever read in one piece, and a response waits for its reader beyond it.
             .max_buf_size(max_header_bytes)
-            .serve_connection(TokioIo::new(io), service(&shared.router, peer, slot, &exit)),
+            .serve_connection(TokioIo::new(io), service(accepted, &exit)),
     );
     let left = tokio::select! {
         biased;
@@ -193,9 +183,7 @@ where
 
 /// The router, told who is asking.
 fn service(
-    router: &axum::Router,
-    peer: SocketAddr,
-    slot: &ConnectionSlot,
+    accepted: &Accepted<'_>,
     exit: &Arc<Exit>,
 ) -> impl HttpService<
     Incoming,
@@ -205,7 +193,9 @@ fn service(
 > + Send
 + Unpin
 + use<> {
-    let (router, slot, exit) = (router.clone(), slot.of_request(None), exit.clone());
+    let (router, peer, slot) =
+        (accepted.shared.router.clone(), accepted.peer, accepted.slot.of_request(None));
+    let exit = exit.clone();
     service_fn(move |mut request: Request<Incoming>| {
         // A chunked answer needs HTTP/1.1, and a body that still comes, or is only asked about, needs hyper.
         let may_leave = request.version() == Version::HTTP_11
