@@ -23,6 +23,7 @@ use edgeway::application::ports::bus::{EventBus, LogEntry};
 use edgeway::application::ports::codec::{EventCodec, Undecodable};
 use edgeway::application::ports::telemetry::occurrence::{Occurrence, Telemetry};
 use edgeway::application::sessions::live::LiveSession;
+use edgeway::application::vital::VitalTasks;
 use edgeway::domain::event::{Event, LogEpoch, NodeWord};
 use edgeway::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use edgeway::domain::message::Message;
@@ -118,9 +119,10 @@ impl Node {
     async fn start(server: &RedisServer) -> Self {
         let clock = Arc::new(SystemClock::start());
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let vital = VitalTasks::from(tasks.clone());
         let servers = commands::Config::new(format!("redis://127.0.0.1:{}", server.port()));
-        let commands = RedisCommands::start(&servers, &tasks, stop.clone()).expect("the URL is good");
-        let bus = RedisBus::start(&servers, commands, Config::default(), clock.clone(), &tasks, stop.clone());
+        let commands = RedisCommands::start(&servers, &vital, stop.clone()).expect("the URL is good");
+        let bus = RedisBus::start(&servers, commands, Config::default(), clock.clone(), &vital, stop.clone());
         let bus = Arc::new(bus.expect("the URL is good"));
         let counts = Arc::new(Counts::default());
         let context =

@@ -8,6 +8,7 @@ use edgeway::adapters::outbound::clock::SystemClock;
 use edgeway::adapters::outbound::redis::bus::{self, RedisBus};
 use edgeway::adapters::outbound::redis::commands::{self, RedisCommands};
 use edgeway::application::ports::bus::EventLog;
+use edgeway::application::vital::VitalTasks;
 use edgeway::domain::ids::{DialogId, FeedKey};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,10 +64,11 @@ impl Publisher {
 
     pub(crate) fn redis(url: &str) -> anyhow::Result<Self> {
         let (tasks, until) = (TaskTracker::new(), CancellationToken::new());
+        let vital = VitalTasks::from(tasks.clone());
         let servers = commands::Config::new(url.to_owned());
-        let commands = RedisCommands::start(&servers, &tasks, until.clone())?;
+        let commands = RedisCommands::start(&servers, &vital, until.clone())?;
         let clock = Arc::new(SystemClock::start());
-        let bus = RedisBus::start(&servers, commands, bus::Config::default(), clock, &tasks, until.clone())?;
+        let bus = RedisBus::start(&servers, commands, bus::Config::default(), clock, &vital, until.clone())?;
         let place = Place::Redis { bus: Arc::new(bus), tasks, _until: until.drop_guard() };
         Ok(Self { place, text: SHORT })
     }

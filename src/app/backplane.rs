@@ -120,14 +120,14 @@ impl Backplane {
         links: &Lifecycle,
         clock: &Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
-        let commands = RedisCommands::start(servers, &links.tasks, links.soft.clone())?;
+        let commands = RedisCommands::start(servers, links.vital(), links.soft.clone())?;
         let config = bus::Config::default();
         let bus = RedisBus::start(
             servers,
             commands.clone(),
             config,
             clock.clone(),
-            &links.tasks,
+            links.vital(),
             links.soft.clone(),
         )?;
         let bus = Arc::new(bus);
@@ -144,7 +144,7 @@ impl Backplane {
         let directory = nodes::Config { node: node.name.clone(), address: node.address };
         let nodes = RedisNodes::new(directory, commands.clone());
         let announced = CancellationToken::new();
-        nodes.announce(&links.tasks, announced.clone());
+        nodes.announce(links.vital(), announced.clone());
         let resume_window = settings.session.resume_window;
         let roster = roster::Config { node: node.name.clone(), resume_window };
         let records = records::Config { ttl: settings.session.record_ttl, node: node.name };

@@ -1,19 +1,18 @@
 //! The life of the process: it runs until it is asked to stop, leaves in order, and goes at once if asked again.
 
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::FutureExt;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::application::vital::VitalTasks;
+
 /// The tasks of a process and how they are told to end.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Lifecycle {
     /// Every task of the process, but for those that are awaited where they were made.
     pub tasks: TaskTracker,
@@ -21,36 +20,26 @@ pub struct Lifecycle {
     pub soft: CancellationToken,
     /// Ends everything.
     pub hard: CancellationToken,
-    broken: Broken,
+    vital: VitalTasks,
 }
 
-/// Which task has ended though nobody told it to.
-#[derive(Debug, Clone, Default)]
-struct Broken {
-    task: Arc<OnceLock<&'static str>>,
-    told: CancellationToken,
+impl Default for Lifecycle {
+    fn default() -> Self {
+        let (tasks, soft) = (TaskTracker::new(), CancellationToken::new());
+        Self { vital: VitalTasks::from(tasks.clone()), tasks, soft, hard: CancellationToken::new() }
+    }
 }
 
 impl Lifecycle {
-    /// Runs a task that the process can't do without: that it ends before [`Self::soft`], by itself or by a panic, is
-    /// told by [`Self::broken`].
-    pub fn spawn_vital(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let (soft, broken) = (self.soft.clone(), self.broken.clone());
-        self.tasks.spawn(async move {
-            let panicked = AssertUnwindSafe(task).catch_unwind().await.is_err();
-            if !soft.is_cancelled() {
-                tracing::error!(task = name, panicked, "a task has ended that must not: the process leaves");
-                // Whichever was first.
-                let _ = broken.task.set(name);
-                broken.told.cancel();
-            }
-        });
+    /// Those of the tasks that the process can't do without.
+    #[must_use]
+    pub fn vital(&self) -> &VitalTasks {
+        &self.vital
     }
 
-    /// Waits until a vital task has ended too early, and tells which.
-    pub async fn broken(&self) -> &'static str {
-        self.broken.told.cancelled().await;
-        self.broken.task.get().copied().unwrap_or_default()
+    /// Runs a task that the process can't do without until [`Self::soft`].
+    pub fn spawn_vital(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.vital.spawn(name, self.soft.clone(), task);
     }
 
     /// Ends all tasks: first those that can end by themselves, after `grace` the rest.
@@ -82,6 +71,17 @@ pub enum StopSignal {
 }
 
 impl Ending {
+    /// How a process ends that has left in order, if so because it was without this vital task.
+    ///
+    /// # Errors
+    /// Which task has ended too early.
+    pub fn without(broken: Option<&'static str>) -> anyhow::Result<Self> {
+        match broken {
+            None => Ok(Self::Done),
+            Some(task) => Err(anyhow::anyhow!("{task}: has ended though nobody told it to")),
+        }
+    }
+
     /// 0, or what shells make of a signal: 128 and its number.
     #[must_use]
     pub fn exit_code(self) -> ExitCode {
@@ -130,40 +130,54 @@ impl StopSignals {
     ) -> anyhow::Result<Ending> {
         let broken = tokio::select! {
             _ = self.next() => None,
-            task = lives[0].broken() => Some(task),
-            task = lives[1].broken() => Some(task),
+            task = lives[0].vital.broken() => Some(task),
+            task = lives[1].vital.broken() => Some(task),
         };
         tracing::info!("leaving");
         tokio::select! {
             () = leave => {}
             signal = self.next() => return Ok(Ending::Abandoned(signal)),
         }
-        match broken {
-            None => Ok(Ending::Done),
-            Some(task) => Err(anyhow::anyhow!("{task}: has ended though nobody told it to")),
-        }
+        Ending::without(broken)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
+    /// A process that is not asked to stop.
+    async fn run(lives: [&Lifecycle; 2], leave: impl Future<Output = ()>) -> anyhow::Result<Ending> {
+        StopSignals::listen().unwrap().run(lives, leave).await
+    }
+
     #[tokio::test]
-    async fn a_vital_task_that_panics_or_ends_by_itself_is_told() {
-        for panics in [true, false] {
-            let life = Lifecycle::default();
-            life.spawn_vital("the heart", async move { assert!(!panics, "as it happens") });
-            assert_eq!(life.broken().await, "the heart");
+    async fn a_process_without_a_vital_task_leaves_in_order_and_fails() {
+        for broken in 0..2 {
+            let lives = [Lifecycle::default(), Lifecycle::default()];
+            lives[broken].spawn_vital("the heart", async { panic!("as it happens") });
+            let mut left = false;
+            let ended = run([&lives[0], &lives[1]], async { left = true }).await;
+            assert!(left);
+            assert_eq!(ended.unwrap_err().to_string(), "the heart: has ended though nobody told it to");
         }
     }
 
     #[tokio::test]
-    async fn a_vital_task_that_was_told_to_end_is_no_matter() {
+    async fn what_panics_for_itself_alone_ends_no_process() {
+        let life = Lifecycle::default();
+        life.tasks.spawn(async { panic!("as it happens") }).await.unwrap_err();
+        assert!(run([&life, &life], async {}).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_vital_task_ends_with_its_life() {
         let life = Lifecycle::default();
         let soft = life.soft.clone();
         life.spawn_vital("the heart", async move { soft.cancelled().await });
         life.end(Duration::from_secs(10)).await;
-        assert!(life.broken().now_or_never().is_none());
+        assert!(life.vital.broken().now_or_never().is_none());
     }
 }

@@ -97,7 +97,7 @@ impl Node {
             draining.is_cancelled().then(|| "the node is going away".to_owned())
         }));
 
-        let verifier = JwtVerifier::start(settings.auth_part(keys), clock.clone(), &life.tasks, &life.soft)?;
+        let verifier = JwtVerifier::start(settings.auth_part(keys), clock.clone(), life.vital(), &life.soft)?;
         let verifier = Arc::new(verifier);
         let keys = verifier.clone();
         checks.push(Check::new("keys", move || {

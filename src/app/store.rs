@@ -37,7 +37,8 @@ pub struct Config {
 /// Runs until it is asked to stop.
 ///
 /// # Errors
-/// When something can't be started: a port in use, a database that can't be opened, a URL that names no servers.
+/// When something can't be started (a port in use, a database that can't be opened, a URL that names no servers), or a
+/// task has ended that must not.
 pub async fn run(config: Config) -> anyhow::Result<Ending> {
     let telemetry = Telemetry { log: LogFormat::Text, level: "info".to_owned(), otlp_endpoint: None };
     let mut signals = StopSignals::listen()?;
@@ -45,16 +46,17 @@ pub async fn run(config: Config) -> anyhow::Result<Ending> {
     logging::start(&telemetry, &clock)?;
     let (life, links) = (Lifecycle::default(), Lifecycle::default());
 
-    let commands = RedisCommands::start(&config.bus, &links.tasks, links.soft.clone())?;
+    let commands = RedisCommands::start(&config.bus, links.vital(), links.soft.clone())?;
     let bus_config = bus::Config::default();
     let bus =
-        RedisBus::start(&config.bus, commands, bus_config, clock.clone(), &links.tasks, links.soft.clone())?;
+        RedisBus::start(&config.bus, commands, bus_config, clock.clone(), links.vital(), links.soft.clone())?;
     let store_config = server::Config { database: config.database, open: config.open };
     let store = ReferenceStore::open(&store_config, Arc::new(bus), clock)?;
     let listener =
         TcpListener::bind(config.listen).await.with_context(|| format!("listening on {}", config.listen))?;
     announce(listener.local_addr()?, config.open)?;
 
+    let mut broken = None;
     let mut serving = Box::pin(store.serve(listener, life.soft.clone()));
     tokio::select! {
         served = &mut serving => {
@@ -62,6 +64,10 @@ pub async fn run(config: Config) -> anyhow::Result<Ending> {
             anyhow::bail!("the Store has ended though nobody told it to");
         }
         _ = signals.next() => life.soft.cancel(),
+        task = links.vital().broken() => {
+            broken = Some(task);
+            life.soft.cancel();
+        }
     }
     tokio::select! {
         served = serving => served.context("the Store has ended")?,
@@ -69,7 +75,7 @@ pub async fn run(config: Config) -> anyhow::Result<Ending> {
         signal = signals.next() => return Ok(Ending::Abandoned(signal)),
     }
     links.end(LINKS_GRACE).await;
-    Ok(Ending::Done)
+    Ending::without(broken)
 }
 
 /// The one line on standard output that people (and programs) wait for.

@@ -24,3 +24,4 @@ pub mod relief;
 pub mod sessions;
 pub mod trace;
 pub mod usecase;
+pub mod vital;

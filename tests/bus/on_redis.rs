@@ -14,9 +14,9 @@ use edgeway::application::ports::bus::{
     EventBus, EventLog, LivePayload, LiveSubscription, LogSlice, ReadFrom,
 };
 use edgeway::application::ports::clock::Clock;
+use edgeway::application::vital::VitalTasks;
 use edgeway::domain::ids::{DialogId, FeedKey};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use super::contract::BusUnderTest;
 use super::recorder::Recorder;
@@ -73,7 +73,7 @@ impl OnRedis {
     ) -> Self {
         static TESTS: AtomicU32 = AtomicU32::new(0);
         let prefix = format!("test{}", TESTS.fetch_add(1, Ordering::Relaxed));
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (tasks, stop) = (VitalTasks::default(), CancellationToken::new());
         let servers = commands::Config { prefix, ..commands::Config::new(url.to_owned()) };
         let commands = RedisCommands::start(&servers, &tasks, stop.clone()).unwrap();
         let keys = commands.keys().clone();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use edgeway::adapters::outbound::redis::commands::{Config, RedisCommands};
 use edgeway::adapters::outbound::redis::script::Script;
 use edgeway::application::ports::bus::BusError;
+use edgeway::application::vital::VitalTasks;
 use redis::cmd;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -21,7 +22,7 @@ fn link(server: &RedisServer) -> (RedisCommands, DropGuard) {
     let config =
         Config { response_timeout: RESPONSE_TIMEOUT, connect_timeout: RESPONSE_TIMEOUT, ..server.config() };
     let stop = CancellationToken::new();
-    (RedisCommands::start(&config, &TaskTracker::new(), stop.clone()).unwrap(), stop.drop_guard())
+    (RedisCommands::start(&config, &VitalTasks::default(), stop.clone()).unwrap(), stop.drop_guard())
 }
 
 async fn ping(commands: &RedisCommands) -> Result<String, BusError> {
@@ -168,7 +169,7 @@ async fn a_demoted_server_is_connected_to_anew_and_its_refusal_is_no_answer() {
 async fn after_the_stop_nothing_is_left_and_calls_fail() {
     let server = RedisServer::shared();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let commands = RedisCommands::start(&server.config(), &tasks, stop.clone()).unwrap();
+    let commands = RedisCommands::start(&server.config(), &tasks.clone().into(), stop.clone()).unwrap();
     ping(&commands).await.unwrap();
     stop.cancel();
     tasks.close();
@@ -183,7 +184,7 @@ async fn sentinels_name_the_server() {
     let url = sentinel.url("redis+sentinel").replace("127.0.0.1", "127.0.0.1:9,127.0.0.1") + "/main";
     let config = Config { prefix: "p".to_owned(), ..Config::new(url) };
     let stop = CancellationToken::new();
-    let commands = RedisCommands::start(&config, &TaskTracker::new(), stop.clone()).unwrap();
+    let commands = RedisCommands::start(&config, &VitalTasks::default(), stop.clone()).unwrap();
     let _stop = stop.drop_guard();
     recovers(&commands).await;
     let settings: HashMap<String, String> =
@@ -196,7 +197,7 @@ async fn a_cluster_takes_keys_of_all_slots_in_one_pipeline_and_is_found_again_wh
     let mut server = RedisServer::cluster();
     let config = Config { prefix: "p".to_owned(), ..Config::new(server.url("redis+cluster")) };
     let stop = CancellationToken::new();
-    let commands = RedisCommands::start(&config, &TaskTracker::new(), stop.clone()).unwrap();
+    let commands = RedisCommands::start(&config, &VitalTasks::default(), stop.clone()).unwrap();
     let _stop = stop.drop_guard();
     let serves = async || {
         while commands.query::<()>(cmd("SET").arg("k").arg(1)).await.is_err() {

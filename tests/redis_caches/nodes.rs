@@ -59,7 +59,7 @@ async fn a_node_is_in_the_directory_until_it_says_farewell() {
     let (one, other) = (node(&redis, "n1"), node(&redis, "n2"));
     let key = redis.commands.keys().node("n1");
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    one.announce(&tasks, stop.clone());
+    one.announce(&tasks.clone().into(), stop.clone());
     let found = async {
         while other.address("n1").await.unwrap().is_none() {
             tokio::task::yield_now().await;
@@ -81,7 +81,7 @@ async fn a_node_that_was_forgotten_says_again_that_it_lives() {
     let redis = Redis::new().await;
     let one = node(&redis, "n1");
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    one.announce(&tasks, stop.clone());
+    one.announce(&tasks.clone().into(), stop.clone());
     let _stop = stop.drop_guard();
     let is_found = async || {
         while one.address("n1").await.unwrap().is_none() {

@@ -169,7 +169,7 @@ impl Redis {
     async fn with(config: Config, server: Arc<RedisServer>) -> Self {
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
-        let commands = RedisCommands::start(&config, &tasks, stop.clone()).unwrap();
+        let commands = RedisCommands::start(&config, &tasks.clone().into(), stop.clone()).unwrap();
         commands.wait_until(true).await;
         Self { commands, tasks, config, _stop: stop.drop_guard(), _server: server }
     }
@@ -179,7 +179,8 @@ impl Redis {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         // Nobody listens on the discard port.
         let commands =
-            RedisCommands::start(&Config::new("redis://127.0.0.1:9"), &tasks, stop.clone()).unwrap();
+            RedisCommands::start(&Config::new("redis://127.0.0.1:9"), &tasks.clone().into(), stop.clone())
+                .unwrap();
         (commands, tasks, stop.drop_guard())
     }
 

@@ -162,13 +162,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use tokio_util::sync::CancellationToken;
-    use tokio_util::task::TaskTracker;
 
     use super::super::config::{self, KeyOrigin};
     use super::super::verifier::JwtVerifier;
     use super::*;
     use crate::application::ports::auth::{AuthError, Authenticator as _};
     use crate::application::ports::clock::ManualClock;
+    use crate::application::vital::VitalTasks;
 
     const NOW: UnixMillis = UnixMillis(1_790_000_000_500);
 
@@ -177,7 +177,7 @@ mod tests {
         let mut config = config::Config::new(KeyOrigin::Jwks(jwks));
         config.issuer.clone_from(&issuer.config.issuer);
         config.audience.clone_from(&issuer.config.audience);
-        JwtVerifier::start(config, clock, &TaskTracker::new(), &CancellationToken::new()).unwrap()
+        JwtVerifier::start(config, clock, &VitalTasks::default(), &CancellationToken::new()).unwrap()
     }
 
     fn config() -> Config {

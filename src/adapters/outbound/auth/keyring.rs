@@ -7,12 +7,12 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
 use super::jwks::{self, Jwks, MalformedJwks, SkippedKey};
 use super::keys::KeySet;
 use super::source::{FETCH_TIMEOUT, FetchError, JwksSource};
 use crate::application::ports::clock::Clock;
+use crate::application::vital::VitalTasks;
 use crate::domain::time::Tick;
 
 /// How long keys are used after the last good fetch.
@@ -134,7 +134,7 @@ impl FetchedKeys {
         source: Box<dyn JwksSource>,
         interval: Duration,
         clock: Arc<dyn Clock>,
-        tasks: &TaskTracker,
+        tasks: &VitalTasks,
         shutdown: &CancellationToken,
     ) -> Self {
         let shared = Arc::new(Shared {
@@ -148,9 +148,11 @@ impl FetchedKeys {
         });
         let stop = shutdown.child_token();
         let (done, completed) = watch::channel(0);
-        tasks.spawn({
+        tasks.spawn("the refresh of the signing keys", stop.clone(), {
             let (shared, stop) = (Arc::clone(&shared), stop.clone());
-            async move { stop.run_until_cancelled(shared.keep_fetching(source, interval, done)).await }
+            async move {
+                stop.run_until_cancelled(shared.keep_fetching(source, interval, done)).await;
+            }
         });
         Self { shared, completed, _task_ends_with_this: stop.drop_guard() }
     }

@@ -9,7 +9,6 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use quick_cache::sync::Cache;
 use secrecy::{ExposeSecret as _, SecretSlice};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::config::{Config, KeyOrigin, ScopeNames, SetupError};
 use super::jwks;
@@ -21,6 +20,7 @@ use crate::application::ports::auth::{AuthError, Authenticator, Identity, Scopes
 use crate::application::ports::clock::Clock;
 use crate::application::ports::telemetry::labels::FetchOutcome;
 use crate::application::ports::telemetry::measure::{Gauges, Measure};
+use crate::application::vital::VitalTasks;
 use crate::domain::ids::UserId;
 use crate::domain::time::UnixMillis;
 
@@ -65,7 +65,7 @@ impl JwtVerifier {
     pub fn start(
         config: Config,
         clock: Arc<dyn Clock>,
-        tasks: &TaskTracker,
+        tasks: &VitalTasks,
         shutdown: &CancellationToken,
     ) -> Result<Self, SetupError> {
         config.validate()?;

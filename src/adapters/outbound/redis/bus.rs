@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::commands::{self, RedisCommands};
 use super::live::pubsub::{self, PubSub};
@@ -20,6 +19,7 @@ use crate::application::ports::bus::{
 };
 use crate::application::ports::clock::Clock;
 use crate::application::ports::telemetry::measure::{Gauges, Measure};
+use crate::application::vital::VitalTasks;
 use crate::domain::event::LogPosition;
 use crate::domain::ids::FeedKey;
 use crate::domain::time::UnixMillis;
@@ -74,7 +74,7 @@ impl RedisBus {
         commands: RedisCommands,
         config: Config,
         clock: Arc<dyn Clock>,
-        tasks: &TaskTracker,
+        tasks: &VitalTasks,
         until: CancellationToken,
     ) -> Result<Self, InvalidUrl> {
         let links = pubsub::Config {

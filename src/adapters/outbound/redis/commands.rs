@@ -6,7 +6,6 @@ use std::time::Duration;
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::connection::Answer;
 use super::keys::Keys;
@@ -14,6 +13,7 @@ use super::script::ScriptCall;
 use super::servers::{InvalidUrl, Servers};
 use super::supervisor::{Desk, Link, State, Supervisor};
 use crate::application::ports::bus::BusError;
+use crate::application::vital::VitalTasks;
 
 /// Code of an error reply by which a script refuses what is over a limit.
 const TOO_LARGE: &str = "TOOLARGE";
@@ -71,7 +71,7 @@ impl RedisCommands {
     ///
     /// # Errors
     /// [`InvalidUrl`]. That Redis does not answer is no error: it may later.
-    pub fn start(config: &Config, tasks: &TaskTracker, until: CancellationToken) -> Result<Self, InvalidUrl> {
+    pub fn start(config: &Config, tasks: &VitalTasks, until: CancellationToken) -> Result<Self, InvalidUrl> {
         let desk = Desk::new();
         let supervisor = Supervisor {
             servers: Servers::parse(&config.url)?,
@@ -79,7 +79,7 @@ impl RedisCommands {
             response_timeout: config.response_timeout,
             desk: desk.clone(),
         };
-        tasks.spawn(supervisor.run(until));
+        tasks.spawn("the link to Redis", until.clone(), supervisor.run(until));
         let keys = Keys::new(&config.prefix);
         Ok(Self { shared: Arc::new(Shared { keys, response_timeout: config.response_timeout, desk }) })
     }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::commands::RedisCommands;
 use crate::application::ports::bus::BusError;
 use crate::application::ports::nodes::{NodeDirectory, Owner};
+use crate::application::vital::VitalTasks;
 use crate::domain::ids::{SessionId, UserId};
 use crate::domain::time::whole_millis;
 
@@ -42,9 +42,9 @@ impl RedisNodes {
     }
 
     /// Says that this node lives, again and again, in a task that ends with the node's farewell.
-    pub fn announce(&self, tasks: &TaskTracker, until: CancellationToken) {
+    pub fn announce(&self, tasks: &VitalTasks, until: CancellationToken) {
         let (commands, Config { node, address }) = (self.commands.clone(), self.config.clone());
-        tasks.spawn(async move {
+        tasks.spawn("the announcement of the node", until.clone(), async move {
             let key = commands.keys().node(&node);
             let mut here = redis::cmd("SET");
             here.arg(&key).arg(address).arg("PX").arg(whole_millis(NODE_TTL));

@@ -4,12 +4,12 @@ use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::super::config::{Config, KeyOrigin, SetupError};
 use super::super::testing::{SigningKey, jwks as set_of};
 use super::JwtVerifier;
 use crate::application::ports::clock::ManualClock;
+use crate::application::vital::VitalTasks;
 use crate::domain::time::UnixMillis;
 
 /// Some moment in 2026, in seconds.
@@ -25,7 +25,7 @@ pub(super) fn clock() -> Arc<ManualClock> {
 }
 
 pub(super) fn start(config: Config, clock: Arc<ManualClock>) -> Result<JwtVerifier, SetupError> {
-    JwtVerifier::start(config, clock, &TaskTracker::new(), &CancellationToken::new())
+    JwtVerifier::start(config, clock, &VitalTasks::default(), &CancellationToken::new())
 }
 
 pub(super) fn config() -> Config {

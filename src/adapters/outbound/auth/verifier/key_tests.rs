@@ -1,16 +1,18 @@
 //! What a verifier does while keys come, go and fail to come.
 
+use async_trait::async_trait;
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use super::super::keyring::{DEMAND_INTERVAL, KEYS_MAX_AGE};
-use super::super::source::FETCH_TIMEOUT;
+use super::super::source::{FETCH_TIMEOUT, FetchError};
 use super::super::testing::{JwksServer, ScriptedSource, jwks as set_of};
 use super::fixture::{EC, ED, NOW, claims, claims_with, clock, config, header_with, start};
 use super::*;
 use crate::application::ports::clock::ManualClock;
 
 /// A verifier with keys from a source, which are there already.
-async fn fetching(source: &ScriptedSource, clock: Arc<ManualClock>, tasks: &TaskTracker) -> Arc<JwtVerifier> {
+async fn fetching(source: &ScriptedSource, clock: Arc<ManualClock>, tasks: &VitalTasks) -> Arc<JwtVerifier> {
     let config = config();
     let fetched = FetchedKeys::start(
         Box::new(source.clone()),
@@ -25,7 +27,7 @@ async fn fetching(source: &ScriptedSource, clock: Arc<ManualClock>, tasks: &Task
 #[tokio::test(start_paused = true)]
 async fn a_rotated_key_is_found_by_its_unknown_kid() {
     let source = ScriptedSource::new(set_of(&[&ED]));
-    let verifier = fetching(&source, clock(), &TaskTracker::new()).await;
+    let verifier = fetching(&source, clock(), &VitalTasks::default()).await;
     assert!(verifier.verify(&ED.token(&claims())).await.is_ok());
     source.publish(set_of(&[&ED, &EC]));
     assert!(verifier.verify(&EC.token(&claims())).await.is_ok());
@@ -36,7 +38,7 @@ async fn a_rotated_key_is_found_by_its_unknown_kid() {
 #[tokio::test(start_paused = true)]
 async fn a_withdrawn_key_stops_working_at_the_next_refresh_even_for_tokens_seen_before() {
     let source = ScriptedSource::new(set_of(&[&ED, &EC]));
-    let verifier = fetching(&source, clock(), &TaskTracker::new()).await;
+    let verifier = fetching(&source, clock(), &VitalTasks::default()).await;
     let token = ED.token(&claims());
     assert!(verifier.verify(&token).await.is_ok());
     source.publish(set_of(&[&EC]));
@@ -50,7 +52,7 @@ async fn a_withdrawn_key_stops_working_at_the_next_refresh_even_for_tokens_seen_
 #[tokio::test(start_paused = true)]
 async fn an_unknown_kid_flood_causes_one_fetch_in_ten_seconds() {
     let (source, clock) = (ScriptedSource::new(set_of(&[&ED])), clock());
-    let verifier = fetching(&source, Arc::clone(&clock), &TaskTracker::new()).await;
+    let verifier = fetching(&source, Arc::clone(&clock), &VitalTasks::default()).await;
     assert!(verifier.verify(&ED.token(&claims())).await.is_ok());
     for second in 0..30 {
         for n in 0..20 {
@@ -66,7 +68,7 @@ async fn an_unknown_kid_flood_causes_one_fetch_in_ten_seconds() {
 #[tokio::test(start_paused = true)]
 async fn all_who_wait_for_a_key_share_one_fetch() {
     let source = ScriptedSource::gated(set_of(&[&ED]), 1);
-    let verifier = fetching(&source, clock(), &TaskTracker::new()).await;
+    let verifier = fetching(&source, clock(), &VitalTasks::default()).await;
     assert!(verifier.verify(&ED.token(&claims())).await.is_ok());
     source.publish(set_of(&[&ED, &EC]));
     let mut waiting = tokio::task::JoinSet::new();
@@ -87,7 +89,7 @@ async fn all_who_wait_for_a_key_share_one_fetch() {
 #[tokio::test(start_paused = true)]
 async fn a_caller_who_goes_away_does_not_stop_the_fetch() {
     let source = ScriptedSource::gated(set_of(&[&ED]), 1);
-    let verifier = fetching(&source, clock(), &TaskTracker::new()).await;
+    let verifier = fetching(&source, clock(), &VitalTasks::default()).await;
     assert!(verifier.verify(&ED.token(&claims())).await.is_ok());
     source.publish(set_of(&[&EC]));
     let token = EC.token(&claims());
@@ -104,7 +106,7 @@ async fn a_caller_who_goes_away_does_not_stop_the_fetch() {
 #[tokio::test(start_paused = true)]
 async fn with_the_issuer_down_keys_are_used_for_24_hours_and_no_longer() {
     let (source, clock) = (ScriptedSource::new(set_of(&[&ED])), clock());
-    let verifier = fetching(&source, Arc::clone(&clock), &TaskTracker::new()).await;
+    let verifier = fetching(&source, Arc::clone(&clock), &VitalTasks::default()).await;
     let token = ED.token(&claims_with(json!({ "exp": NOW + 90_000 })));
     assert!(verifier.verify(&token).await.is_ok());
     source.publish(None);
@@ -123,7 +125,7 @@ async fn with_the_issuer_down_keys_are_used_for_24_hours_and_no_longer() {
 #[tokio::test(start_paused = true)]
 async fn an_issuer_that_is_down_at_the_start_is_tried_again_and_nothing_else_is_lost() {
     let source = ScriptedSource::new(None);
-    let verifier = fetching(&source, clock(), &TaskTracker::new()).await;
+    let verifier = fetching(&source, clock(), &VitalTasks::default()).await;
     let token = ED.token(&claims());
     assert_eq!(verifier.verify(&token).await, Err(AuthError::Unavailable));
     source.publish(set_of(&[&ED]));
@@ -135,7 +137,7 @@ async fn an_issuer_that_is_down_at_the_start_is_tried_again_and_nothing_else_is_
 #[tokio::test(start_paused = true)]
 async fn rubbish_in_the_place_of_a_set_leaves_the_keys_and_an_empty_set_takes_them() {
     let source = ScriptedSource::new(set_of(&[&ED]));
-    let verifier = fetching(&source, clock(), &TaskTracker::new()).await;
+    let verifier = fetching(&source, clock(), &VitalTasks::default()).await;
     let token = ED.token(&claims());
     assert!(verifier.verify(&token).await.is_ok());
     source.publish("<html>502</html>".to_owned());
@@ -152,7 +154,7 @@ async fn rubbish_in_the_place_of_a_set_leaves_the_keys_and_an_empty_set_takes_th
 #[tokio::test(start_paused = true)]
 async fn an_issuer_that_never_answers_keeps_nobody_waiting_for_long() {
     let source = ScriptedSource::gated(set_of(&[&ED]), 0);
-    let verifier = fetching(&source, clock(), &TaskTracker::new()).await;
+    let verifier = fetching(&source, clock(), &VitalTasks::default()).await;
     let token = ED.token(&claims());
     let limit = FETCH_TIMEOUT + Duration::from_millis(1);
     let waited = tokio::time::timeout(limit, verifier.verify(&token));
@@ -162,11 +164,30 @@ async fn an_issuer_that_never_answers_keeps_nobody_waiting_for_long() {
 #[tokio::test(start_paused = true)]
 async fn the_task_ends_with_the_verifier() {
     let (source, tasks) = (ScriptedSource::gated(set_of(&[&ED]), 0), TaskTracker::new());
-    let verifier = fetching(&source, clock(), &tasks).await;
+    let verifier = fetching(&source, clock(), &tasks.clone().into()).await;
     tasks.close();
     assert_eq!(tasks.len(), 1);
     drop(verifier);
     tasks.wait().await;
+}
+
+/// What nobody thought of.
+struct Panicking;
+
+#[async_trait]
+impl JwksSource for Panicking {
+    async fn fetch(&self) -> Result<Vec<u8>, FetchError> {
+        panic!("as it happens")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_panics_is_told_for_keys_are_never_new_again() {
+    let (vital, interval) = (VitalTasks::default(), config().refresh_interval);
+    let _fetched =
+        FetchedKeys::start(Box::new(Panicking), interval, clock(), &vital, &CancellationToken::new());
+    let broken = tokio::time::timeout(FETCH_TIMEOUT, vital.broken()).await;
+    assert_eq!(broken, Ok("the refresh of the signing keys"));
 }
 
 #[tokio::test]

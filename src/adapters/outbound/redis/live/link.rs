@@ -15,6 +15,8 @@ use super::line::Line;
 use super::routes::{LinkId, slot};
 use crate::adapters::outbound::redis::connection::Connection;
 
+/// What the task of a link is called.
+pub(super) const LIVE_LINK: &str = "a live link to Redis";
 /// First and longest wait between two attempts to connect; the real one is anything from half of it up to all of it.
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::channels::Channels;
 use super::company::Company;
 pub(crate) use super::company::Config;
-use super::link::{Link, Target};
+use super::link::{LIVE_LINK, Link, Target};
 use super::routes::{LinkId, Routes};
 use super::times::Times;
 use super::topology::Topology;
@@ -19,6 +18,7 @@ use crate::adapters::outbound::redis::commands::RedisCommands;
 use crate::adapters::outbound::redis::servers::Servers;
 use crate::application::ports::bus::{BusError, LiveSink, LiveSubscription};
 use crate::application::ports::clock::Clock;
+use crate::application::vital::VitalTasks;
 use crate::domain::time::UnixMillis;
 
 /// The live channels of a node.
@@ -33,7 +33,7 @@ impl PubSub {
         commands: &RedisCommands,
         config: Config,
         clock: Arc<dyn Clock>,
-        tasks: &TaskTracker,
+        tasks: &VitalTasks,
         until: CancellationToken,
     ) -> Self {
         let is_cluster = servers.are_cluster();
@@ -49,10 +49,11 @@ impl PubSub {
             lives: AtomicU64::new(0),
         });
         if is_cluster {
-            let topology = Topology::new(commands.clone(), company.clone(), tasks.clone(), until);
-            tasks.spawn(topology.run());
+            let topology = Topology::new(commands.clone(), company.clone(), tasks.clone(), until.clone());
+            tasks.spawn("the watch over the cluster", until, topology.run());
         } else {
-            tasks.spawn(Link::open(link, Target::TheOne, company.clone()).run(until));
+            let link = Link::open(link, Target::TheOne, company.clone());
+            tasks.spawn(LIVE_LINK, until.clone(), link.run(until));
         }
         Self { company }
     }

@@ -7,12 +7,12 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use redis::Value;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::company::Company;
-use super::link::{Link, Node, Target};
+use super::link::{LIVE_LINK, Link, Node, Target};
 use super::routes::{LinkId, Routes, SLOTS};
 use crate::adapters::outbound::redis::commands::RedisCommands;
+use crate::application::vital::VitalTasks;
 
 /// How often it is looked at when nobody doubts it.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -35,7 +35,7 @@ struct Held {
 pub(super) struct Topology {
     commands: RedisCommands,
     company: Arc<Company>,
-    tasks: TaskTracker,
+    tasks: VitalTasks,
     until: CancellationToken,
     links: HashMap<Host, Held>,
     next_link: u64,
@@ -45,7 +45,7 @@ impl Topology {
     pub(super) fn new(
         commands: RedisCommands,
         company: Arc<Company>,
-        tasks: TaskTracker,
+        tasks: VitalTasks,
         until: CancellationToken,
     ) -> Self {
         Self { commands, company, tasks, until, links: HashMap::new(), next_link: 0 }
@@ -108,7 +108,7 @@ impl Topology {
         let node = Arc::new(Node { host: host.clone(), slots: Mutex::new(slots.to_vec()) });
         let until = self.until.child_token();
         let link = Link::open(id, Target::Node(node.clone()), self.company.clone());
-        self.tasks.spawn(link.run(until.clone()));
+        self.tasks.spawn(LIVE_LINK, until.clone(), link.run(until.clone()));
         self.links.insert(host.clone(), Held { id, node, until });
     }
 }
