@@ -41,6 +41,8 @@ pub struct AttachRequest {
     pub cursor: Option<Cursor>,
     /// The client's own count of its attaches.
     pub attach: Option<u64>,
+    /// The session may have seen this very attach: it went on elsewhere before that was answered.
+    pub counted: bool,
     /// How it will read.
     pub transport: Transport,
     /// The token's `exp`.

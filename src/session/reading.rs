@@ -54,7 +54,7 @@ impl Session {
             return Err(AttachRefused::SentAway);
         }
         if let (Some(asked), Some(highest)) = (request.attach, self.highest_attach)
-            && asked <= highest
+            && (asked < highest || (asked == highest && !request.counted))
         {
             return Err(AttachRefused::Stale);
         }

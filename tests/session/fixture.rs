@@ -160,7 +160,8 @@ pub(crate) fn push_all(session: &mut Session, events: &[Arc<Event>]) {
 }
 
 pub(crate) fn request(cursor: Option<Cursor>, attach: Option<u64>) -> AttachRequest {
-    AttachRequest { cursor, attach, transport: Transport::WebSocket, token_expires_at: TOKEN_EXPIRES }
+    let transport = Transport::WebSocket;
+    AttachRequest { cursor, attach, counted: false, transport, token_expires_at: TOKEN_EXPIRES }
 }
 
 pub(crate) fn try_attach(session: &mut Session, cursor: Option<Cursor>) -> Result<Attached, AttachRefused> {

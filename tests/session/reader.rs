@@ -7,7 +7,7 @@ use edgeway::domain::time::{Tick, UnixMillis};
 use edgeway::session::cursor::Cursor;
 use edgeway::session::ephemeral::EPHEMERALS_MAX;
 use edgeway::session::intake::Intake;
-use edgeway::session::reader::{AttachRefused, Dismissal, Drained, Outgoing, Resume};
+use edgeway::session::reader::{AttachRefused, AttachRequest, Dismissal, Drained, Outgoing, Resume};
 use edgeway::session::reading::{TOKEN_NOTICE, TimedOut};
 
 use crate::fixture::*;
@@ -38,6 +38,21 @@ fn a_stale_attach_is_refused_and_leaves_the_reader_alone() {
     push_all(&mut session, &messages(&feed("d"), 1..=1));
     assert_eq!(offsets(&read(&mut session, reader)), [1]);
     assert!(session.attach(&request(None, None), NOW).is_ok(), "without a count the newest arrival wins");
+}
+
+#[test]
+fn an_attach_that_was_counted_before_it_was_answered_is_not_stale_to_itself() {
+    let mut session = session(&config(8, 1000), &["d"]);
+    session.attach(&request(None, Some(5)), NOW).unwrap();
+    let again = |attach| AttachRequest { counted: true, ..request(None, Some(attach)) };
+    assert_eq!(session.attach(&again(4), NOW), Err(AttachRefused::Stale), "a later one was seen");
+    let reader = session.attach(&again(5), NOW).unwrap().reader;
+    assert_eq!(
+        session.attach(&request(None, Some(5)), NOW),
+        Err(AttachRefused::Stale),
+        "a proxy's repeat is"
+    );
+    assert!(!session.is_readable(reader));
 }
 
 #[test]

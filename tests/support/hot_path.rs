@@ -65,6 +65,7 @@ impl Follower {
         let request = AttachRequest {
             cursor: None,
             attach: None,
+            counted: false,
             transport: Transport::WebSocket,
             token_expires_at: UnixMillis(u64::MAX),
         };

@@ -187,14 +187,16 @@ impl Gateway {
             return self.begin(identity, &input, Resume::New).await;
         };
         let Ok(id) = SessionId::parse(asked) else { return self.replace_gone(identity, &input).await };
+        let mut counted = false;
         for _ in 0..ATTACH_ATTEMPTS_MAX {
             let found = match self.session_of(identity, &id) {
-                Some(session) => self.resume_here(identity, &input, session).await?,
-                None => self.resume_from_record(identity, &input, &id).await?,
+                Some(session) => self.resume_here(identity, &input, session, counted).await?,
+                None => self.resume_from_record(identity, &input, &id, counted).await?,
             };
             match found {
                 Found::Attached(reading) => return Ok(*reading),
                 Found::JustEnded => {}
+                Found::Overtaken => counted = true,
                 Found::Nothing => return self.replace_gone(identity, &input).await,
             }
         }
@@ -333,7 +335,7 @@ impl Gateway {
                 None
             }
         };
-        let request = request(input, None, identity);
+        let request = request(input, None, identity, false);
         let (attached, _) = session.attach(&request, self.ports.bus.time()).map_err(refused)?;
         Ok((attached, subscribed))
     }
@@ -354,6 +356,7 @@ impl Gateway {
         identity: &Identity,
         input: &AttachInput,
         session: Arc<LiveSession>,
+        counted: bool,
     ) -> Result<Found, Refusal> {
         self.require_good_conduct(&session)?;
         let cursor = parse_cursor(input)?;
@@ -368,7 +371,7 @@ impl Gateway {
         if went_on {
             return Ok(Found::JustEnded);
         }
-        let request = request(input, cursor, identity);
+        let request = request(input, cursor, identity, counted);
         let now_bus = self.ports.bus.time();
         match session.attach(&request, now_bus) {
             Ok((attached, was_here)) => {
@@ -410,6 +413,7 @@ impl Gateway {
         identity: &Identity,
         input: &AttachInput,
         id: &SessionId,
+        counted: bool,
     ) -> Result<Found, Refusal> {
         if self.is_leaving() {
             return Err(going_away());
@@ -428,8 +432,8 @@ impl Gateway {
         let dropped = self.drop_lost_memberships(&identity.user_id, &mut record).await?;
         let mut machine =
             Session::from_snapshot(self.config.session.clone(), record, self.ports.clock.tick());
-        let attached =
-            machine.attach(&request(input, cursor, identity), self.ports.bus.time()).map_err(refused)?;
+        let request = request(input, cursor, identity, counted);
+        let attached = machine.attach(&request, self.ports.bus.time()).map_err(refused)?;
         let follows_all = machine.follow_all().is_some();
         let session = LiveSession::new(machine);
         if self.sessions.insert(&session).is_some() {
@@ -444,7 +448,7 @@ impl Gateway {
         match self.save_record(&session).await {
             Recorded::Written => {}
             // It was attached at another node meanwhile, or deleted; or its old node has written it since it was read.
-            Recorded::Gone => return Ok(Found::JustEnded),
+            Recorded::Gone => return Ok(Found::Overtaken),
             Recorded::NotWritten => {
                 // Nobody must get a cursor of a generation that nobody else knows of.
                 self.give_up_rebuild(&session).await;
@@ -539,6 +543,9 @@ pub(super) enum Found {
     Attached(Box<Reading>),
     /// It has just ended here, or another was quicker: to be looked for again.
     JustEnded,
+    /// It was attached here, and this copy of it was over before anybody was told: to be looked for again. Its record may
+    /// know of the attach.
+    Overtaken,
     /// There is none.
     Nothing,
 }
@@ -548,10 +555,11 @@ pub(super) fn changes_hands() -> Refusal {
     Refusal::new(ErrorCode::Unavailable, "the session is being taken over")
 }
 
-fn request(input: &AttachInput, cursor: Option<Cursor>, identity: &Identity) -> AttachRequest {
+fn request(input: &AttachInput, cursor: Option<Cursor>, identity: &Identity, counted: bool) -> AttachRequest {
     AttachRequest {
         cursor,
         attach: input.attach,
+        counted,
         transport: input.transport,
         token_expires_at: identity.expires_at,
     }

@@ -96,9 +96,9 @@ impl Gateway {
             if let Ok(session) = self.require_session(identity, asked) {
                 return Ok(session);
             }
-            match self.resume_from_record(identity, &input, &id).await? {
+            match self.resume_from_record(identity, &input, &id, false).await? {
                 Found::Attached(reading) => return Ok(reading.session().clone()),
-                Found::JustEnded => {}
+                Found::JustEnded | Found::Overtaken => {}
                 Found::Nothing => return Err(session_gone()),
             }
         }

@@ -475,6 +475,7 @@ impl World {
         let request = AttachRequest {
             cursor: presented,
             attach: Some(client.attaches),
+            counted: false,
             transport,
             token_expires_at: bus_now.plus(Duration::from_secs(24 * 3600)),
         };
