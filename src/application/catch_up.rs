@@ -29,6 +29,17 @@ pub struct Report {
     pub replayed: u64,
 }
 
+/// What a session reads next of a log.
+enum Read {
+    Piece {
+        piece: CaughtUp,
+        gap: Option<Gap>,
+        head_offset: u64,
+    },
+    /// The log has lost its end: here it ends, before the session's place.
+    Rewound(LogPosition),
+}
+
 impl Gateway {
     /// Reads what one subscription lacks, until it is in step or the session's queue is full.
     ///
@@ -53,7 +64,14 @@ impl Gateway {
                 self.join_feed(session, feed).await?;
                 continue;
             };
-            let (piece, gap, head_offset) = self.read_piece(session, &membership.feed, asked).await?;
+            let (piece, gap, head_offset) = match self.read_piece(session, &membership.feed, asked).await? {
+                Read::Piece { piece, gap, head_offset } => (piece, gap, head_offset),
+                Read::Rewound(head) => {
+                    // As when the feed finds it: forgotten, also in the record, before the log grows past it.
+                    session.restart(feed, &head);
+                    continue;
+                }
+            };
             let ahead = head_offset.saturating_sub(piece.start.offset);
             let settled = self.ports.bus.settled();
             let (applied, _) = session.with(|machine| machine.apply(piece, settled));
@@ -94,7 +112,7 @@ impl Gateway {
         session: &Arc<LiveSession>,
         feed: &Arc<Feed>,
         asked: CatchUp,
-    ) -> Result<(CaughtUp, Option<Gap>, u64), BusError> {
+    ) -> Result<Read, BusError> {
         if asked.from == CatchUpFrom::Position
             && let Some((mut events, head)) = feed.recent_after(&asked.position)
         {
@@ -104,9 +122,12 @@ impl Gateway {
             let reached = if complete { head } else { position_of(events.last(), &asked.position) };
             let start = asked.position.clone();
             let piece = CaughtUp { start, gap: Vec::new(), events, reached, complete, asked };
-            return Ok((piece, None, head_offset));
+            return Ok(Read::Piece { piece, gap: None, head_offset });
         }
         let (slice, replay) = self.read_log(feed, &asked).await?;
+        if asked.position.epoch == slice.head.epoch && asked.position.offset > slice.head.offset {
+            return Ok(Read::Rewound(slice.head));
+        }
         let start = LogPosition { epoch: slice.head.epoch.clone(), offset: replay.after_offset };
         let reached_offset = slice.entries.last().map_or(replay.after_offset, |entry| entry.offset);
         let complete = reached_offset >= slice.head.offset;
@@ -116,7 +137,8 @@ impl Gateway {
             Some(gap) => self.tell_gap(session, &asked, gap, &start, &events).await,
             None => Vec::new(),
         };
-        Ok((CaughtUp { asked, start, gap, events, reached, complete }, replay.gap, slice.head.offset))
+        let piece = CaughtUp { asked, start, gap, events, reached, complete };
+        Ok(Read::Piece { piece, gap: replay.gap, head_offset: slice.head.offset })
     }
 
     /// Reads the log from where the subscription goes on; reads again if the log changed in between.
