@@ -1,6 +1,6 @@
 //! What an event that has arrived says about how far its receiver has come.
 
-use super::subscriptions::{NOWHERE, Subscriptions};
+use super::subscriptions::{NOWHERE, Subscriptions, nowhere};
 use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::ids::FeedKey;
 
@@ -19,9 +19,10 @@ pub(super) fn position_after(event: &Event) -> Option<(LogPosition, Teller)> {
         (Some(logged), _) => {
             Some((LogPosition { epoch: logged.epoch.clone(), offset: logged.offset }, Teller::Entry))
         }
-        (None, EventKind::Gap { after, .. } | EventKind::Restored { after, .. }) => {
-            after.clone().map(|after| (after, Teller::Gap))
-        }
+        // What lies before the gap's end counts as told, and the messages that make up for it are still to come: nowhere
+        // in the log. Whoever goes on from here is told of the gap anew, whatever can be read of it there.
+        (None, EventKind::Gap { after, .. }) => Some((after.clone().unwrap_or_else(nowhere), Teller::Gap)),
+        (None, EventKind::Restored { after, .. }) => after.clone().map(|after| (after, Teller::Gap)),
         (None, _) => None,
     }
 }

@@ -39,7 +39,7 @@ pub struct SentSnapshot {
     pub number: u64,
     /// Whose log it came from.
     pub feed: FeedKey,
-    /// Where its receiver stands there, and whether an entry or a gap says so; `None` amid a gap's messages.
+    /// Where its receiver stands there, and whether an entry or a gap says so; `None` for what moves nobody.
     pub position: Option<(LogPosition, Teller)>,
     /// The message's place in the dialog, if it is one.
     pub message_seq: Option<u64>,

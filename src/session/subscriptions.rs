@@ -13,6 +13,11 @@ pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(5);
 /// The epoch of no log.
 pub const NOWHERE: &str = "";
 
+/// A place in no log.
+pub(super) fn nowhere() -> LogPosition {
+    LogPosition { epoch: NOWHERE.into(), offset: 0 }
+}
+
 /// Whether a subscription takes what its feed pushes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flow {
@@ -123,9 +128,8 @@ impl Subscription {
 
     /// No place in the log is known any more: whatever it has is told again, after a gap.
     pub fn lose_place(&mut self) {
-        let nowhere = LogPosition { epoch: NOWHERE.into(), offset: 0 };
-        self.position = nowhere.clone();
-        self.delivered = nowhere;
+        self.position = nowhere();
+        self.delivered = nowhere();
         self.in_step = None;
     }
 }
