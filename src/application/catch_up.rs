@@ -147,7 +147,10 @@ impl Gateway {
             CatchUpFrom::Position => ReadFrom::AfterOffset(asked.position.offset),
             CatchUpFrom::Since { at, .. } => ReadFrom::Since(at),
         };
+        let stood = feed.position();
         let mut slice = feed.read(first, PIECE_EVENTS_MAX).await?;
+        // Else it would go on telling of the older log to others, and to this session if that asks anew.
+        feed.learn(stood.as_ref(), &slice.head);
         let since = slice.entries.first().map(|entry| entry.offset);
         for _ in 0..READ_ATTEMPTS_MAX {
             let first_since = since.unwrap_or(slice.head.offset + 1);

@@ -184,6 +184,18 @@ impl Feed {
         }
     }
 
+    /// A session has read the log for itself, which ended at `head`. A log that is not the one that the feed knows is news
+    /// for the feed, too. `asked` is as in [`Feed::audit`].
+    pub fn learn(self: &Arc<Self>, asked: Option<&LogPosition>, head: &LogPosition) {
+        let mut state = self.state.lock();
+        let (Some(asked), Some(position)) = (asked, state.position.as_ref()) else { return };
+        if position.epoch == asked.epoch && position.epoch != head.epoch {
+            state.distrust.get_or_insert(RepairReason::NewEpoch);
+            drop(state);
+            self.wake();
+        }
+    }
+
     /// The events after a position, from memory, if they are there; and where the feed stands.
     #[must_use]
     pub fn recent_after(&self, position: &LogPosition) -> Option<(Vec<Arc<Event>>, LogPosition)> {
