@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::feed::one::Feed;
 use super::gateway::Gateway;
 use super::ports::bus::{BusError, LogSlice, ReadFrom};
-use super::ports::store::{HISTORY_PAGE_MAX, HistoryRange};
+use super::ports::store::{HISTORY_PAGE_MAX, HistoryRange, StoreError};
 use super::ports::telemetry::occurrence::Occurrence;
 use super::sessions::live::{Chore, LiveSession};
 use crate::domain::event::{Event, EventKind, LogPosition};
-use crate::domain::ids::FeedKey;
+use crate::domain::ids::{DialogId, FeedKey};
 use crate::session::intake::{CaughtUp, Progress};
 use crate::session::machine::CatchUp;
 use crate::session::replay::{self, Gap, GapReason, LogExtent, Replay};
@@ -38,18 +38,35 @@ enum Read {
     },
     /// The log has lost its end: here it ends, before the session's place.
     Rewound(LogPosition),
+    /// The user belongs to the dialog no more.
+    NotMember(DialogId),
+}
+
+/// Why a subscription is not in step yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotCaughtUp {
+    /// The log can't be read.
+    Bus(BusError),
+    /// Something is missing, and the Store does not say whether the user belongs to the dialog still.
+    Store(StoreError),
+}
+
+impl From<BusError> for NotCaughtUp {
+    fn from(error: BusError) -> Self {
+        Self::Bus(error)
+    }
 }
 
 impl Gateway {
     /// Reads what one subscription lacks, until it is in step or the session's queue is full.
     ///
     /// # Errors
-    /// [`BusError`]; the subscription stays behind, and nothing is lost.
+    /// [`NotCaughtUp`]; the subscription stays behind, and nothing is lost.
     pub(super) async fn catch_up(
         &self,
         session: &Arc<LiveSession>,
         feed: &FeedKey,
-    ) -> Result<Report, BusError> {
+    ) -> Result<Report, NotCaughtUp> {
         let mut replayed = None;
         let mut begun_anew = false;
         loop {
@@ -69,6 +86,11 @@ impl Gateway {
                 Read::Rewound(head) => {
                     // As when the feed finds it: forgotten, also in the record, before the log grows past it.
                     session.restart(feed, &head);
+                    continue;
+                }
+                Read::NotMember(dialog) => {
+                    session.with(|machine| machine.unsubscribe(&dialog));
+                    session.add_chore(Chore::Leave(dialog));
                     continue;
                 }
             };
@@ -112,7 +134,7 @@ impl Gateway {
         session: &Arc<LiveSession>,
         feed: &Arc<Feed>,
         asked: CatchUp,
-    ) -> Result<Read, BusError> {
+    ) -> Result<Read, NotCaughtUp> {
         if asked.from == CatchUpFrom::Position
             && let Some((mut events, head)) = feed.recent_after(&asked.position)
         {
@@ -133,6 +155,11 @@ impl Gateway {
         let complete = reached_offset >= slice.head.offset;
         let reached = LogPosition { epoch: slice.head.epoch.clone(), offset: reached_offset };
         let events: Vec<Arc<Event>> = slice.entries.iter().filter_map(|entry| feed.decode(entry)).collect();
+        if let (Some(gap), Some(dialog)) = (&replay.gap, asked.feed.dialog())
+            && !self.belongs_behind(session, dialog, gap, &start).await.map_err(NotCaughtUp::Store)?
+        {
+            return Ok(Read::NotMember(dialog.clone()));
+        }
         let gap = match &replay.gap {
             Some(gap) => self.tell_gap(session, &asked, gap, &start, &events).await,
             None => Vec::new(),
@@ -164,6 +191,28 @@ impl Gateway {
             slice = feed.read(ReadFrom::AfterOffset(replay.after_offset), PIECE_EVENTS_MAX).await?;
         }
         Err(BusError::Unavailable)
+    }
+
+    /// Whether the user still belongs to a dialog behind a gap, in which a removal may have been. The user's own feed tells
+    /// of that, too, but perhaps later.
+    async fn belongs_behind(
+        &self,
+        session: &Arc<LiveSession>,
+        dialog: &DialogId,
+        gap: &Gap,
+        start: &LogPosition,
+    ) -> Result<bool, StoreError> {
+        let feed = FeedKey::Dialog(dialog.clone());
+        let confirmed_since = session.peek(|machine| {
+            let subscription = machine.subscriptions().find(&feed);
+            subscription.is_some_and(|known| known.confirmed.reaches(start))
+        });
+        if confirmed_since && gap.reason != GapReason::LogReset {
+            return Ok(true);
+        }
+        let call = Self::call_for(session.user_id(), Some(session));
+        let mut answers = self.memberships.ask(&call, std::slice::from_ref(dialog)).await;
+        answers.pop().unwrap_or(Err(StoreError::Internal)).map(|checked| checked.membership.readable())
     }
 
     /// The `gap` event, and the messages that make up for it if the Store has them.

@@ -82,6 +82,12 @@ impl Confirmed {
         }
     }
 
+    /// Whether the followed feed up to this place is history.
+    #[must_use]
+    pub fn reaches(&self, place: &LogPosition) -> bool {
+        self.feed.epoch == place.epoch && self.feed.offset >= place.offset
+    }
+
     /// Whether an event, of the followed feed or of the user's own, is history.
     #[must_use]
     pub fn covers(&self, event: &Event) -> bool {

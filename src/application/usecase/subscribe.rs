@@ -7,13 +7,14 @@ use futures_util::stream;
 
 use super::confirm::Sure;
 use super::presence::bus_refusal;
-use crate::application::catch_up::PIECE_EVENTS_MAX;
+use crate::application::catch_up::{NotCaughtUp, PIECE_EVENTS_MAX};
 use crate::application::command::{
     DialogTarget, Failed, Followed, Since, Subscribed, Targets, store_refusal,
 };
 use crate::application::gateway::Gateway;
 use crate::application::memberships::Checked;
 use crate::application::ports::bus::{BusError, LogEntry, ReadFrom};
+use crate::application::ports::store::StoreError;
 use crate::application::ports::telemetry::labels::Limit;
 use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::pressure::Stage;
@@ -38,7 +39,17 @@ const LIST_PAGES_MAX: usize = 100;
 /// Why a feed is not followed.
 pub(super) enum NotFollowed {
     Bus(BusError),
+    Store(StoreError),
     TooMany,
+}
+
+impl From<NotCaughtUp> for NotFollowed {
+    fn from(why: NotCaughtUp) -> Self {
+        match why {
+            NotCaughtUp::Bus(error) => Self::Bus(error),
+            NotCaughtUp::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// From where a session follows a feed.
@@ -307,6 +318,7 @@ impl Gateway {
             .peek(|machine| machine.subscriptions().find(&feed).is_some_and(|known| known.options.presence));
         let in_step = self.follow(session, &feed, options, start).await.map_err(|why| match why {
             NotFollowed::Bus(error) => bus_refusal(error).code,
+            NotFollowed::Store(error) => store_refusal(error).code,
             NotFollowed::TooMany => {
                 self.ports.telemetry.record(Occurrence::LimitHit(Limit::Subscriptions));
                 ErrorCode::LimitExceeded
@@ -373,7 +385,7 @@ impl Gateway {
                     let (left, _) = session.with(|machine| machine.unsubscribe(dialog));
                     self.leave_dialog(session, dialog, left).await;
                 }
-                Err(NotFollowed::Bus(error))
+                Err(error.into())
             }
         }
     }
@@ -382,7 +394,7 @@ impl Gateway {
         self: &Arc<Self>,
         session: &Arc<LiveSession>,
         key: &FeedKey,
-    ) -> Result<u64, BusError> {
+    ) -> Result<u64, NotCaughtUp> {
         self.join_feed(session, key).await?;
         Ok(self.catch_up(session, key).await?.replayed)
     }
