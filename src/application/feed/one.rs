@@ -31,6 +31,8 @@ const BATCH_PAYLOADS: usize = 64;
 const REPAIR_PAGE_ENTRIES: usize = 256;
 /// Sessions a broadcast serves before it lets others run.
 const BROADCAST_SLICE_SESSIONS: usize = 1024;
+/// How many of a log's newest entries are searched for a message.
+const MESSAGE_WINDOW_ENTRIES: usize = 16;
 /// First wait before a failed repair is tried again.
 const REPAIR_BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// Longest wait before a failed repair is tried again.
@@ -58,10 +60,37 @@ struct State {
     position: Option<LogPosition>,
     /// When the entry at the position was appended; 1970 if there is none.
     position_at: UnixMillis,
+    message_seq: MessageSeq,
     recent: Recent,
 }
 
+/// The `seq` of the newest message up to a feed's position.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum MessageSeq {
+    /// Nobody has asked yet, and no message has come.
+    #[default]
+    Unasked,
+    /// The log's newest entries don't tell.
+    Unknown,
+    Known(u64),
+}
+
+/// Where a feed stands.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The last offset that was pushed.
+    pub position: LogPosition,
+    /// `seq` of the newest message up to there; 0 if that is not known. The Store's own word may be ahead of the log.
+    pub message_seq: u64,
+}
+
 impl State {
+    fn note_message(&mut self, event: &Event) {
+        if let EventKind::Message { seq, .. } = event.kind {
+            self.message_seq = MessageSeq::Known(seq);
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.inbox.len() >= INBOX_PAYLOADS_MAX || self.inbox_bytes >= INBOX_BYTES_MAX
     }
@@ -121,9 +150,15 @@ impl Feed {
                 let subscription =
                     self.context.bus.subscribe(&self.key, Arc::new(Inlet(Arc::downgrade(self)))).await?;
                 let slice = self.context.bus.read(&self.key, ReadFrom::Newest, 1).await?;
+                let newest = slice.entries.last().and_then(|entry| self.read_message(entry));
                 let mut state = self.state.lock();
                 state.position_at = slice.entries.last().map_or(UnixMillis(0), |entry| entry.at);
                 state.position = Some(slice.head);
+                state.message_seq = match newest {
+                    Some(seq) => MessageSeq::Known(seq),
+                    None if slice.entries.is_empty() => MessageSeq::Unknown,
+                    None => MessageSeq::Unasked,
+                };
                 drop(state);
                 Ok(subscription)
             })
@@ -136,6 +171,39 @@ impl Feed {
     #[must_use]
     pub fn position(&self) -> Option<LogPosition> {
         self.state.lock().position.clone()
+    }
+
+    /// The same, and the newest message up to there.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        let state = self.state.lock();
+        let message_seq = if let MessageSeq::Known(seq) = state.message_seq { seq } else { 0 };
+        Some(Standing { position: state.position.clone()?, message_seq })
+    }
+
+    /// Looks for the newest message in the log, once, if it is not known.
+    ///
+    /// # Errors
+    /// [`BusError`].
+    pub async fn find_message(&self) -> Result<(), BusError> {
+        if self.state.lock().message_seq != MessageSeq::Unasked {
+            return Ok(());
+        }
+        let slice = self.read(ReadFrom::Newest, MESSAGE_WINDOW_ENTRIES).await?;
+        let found = slice.entries.iter().rev().find_map(|entry| self.read_message(entry));
+        let mut state = self.state.lock();
+        // Else the feed has moved on, or will in a moment: who asks now does not know.
+        if state.message_seq == MessageSeq::Unasked && state.position.as_ref() == Some(&slice.head) {
+            state.message_seq = found.map_or(MessageSeq::Unknown, MessageSeq::Known);
+        }
+        Ok(())
+    }
+
+    fn read_message(&self, entry: &LogEntry) -> Option<u64> {
+        match self.context.codec.decode_logged(&self.key, entry).ok()?.kind {
+            EventKind::Message { seq, .. } => Some(seq),
+            _ => None,
+        }
     }
 
     /// Whether anything was appended at or after this bus time, as far as the feed has come.
@@ -341,6 +409,9 @@ impl Feed {
             let mut state = self.state.lock();
             state.position = Some(LogPosition { epoch: entry.epoch.clone(), offset: entry.offset });
             state.position_at = entry.at;
+            if let Some(event) = &event {
+                state.note_message(event);
+            }
             state.recent.push(event.clone());
         }
         match event {
@@ -417,6 +488,7 @@ impl Feed {
             state.position = Some(head.clone());
             // Whatever the log says now, it has just changed.
             state.position_at = self.context.bus.time();
+            state.message_seq = MessageSeq::Unasked;
             state.recent.clear();
         }
         self.each_session(|session| session.restart(&self.key, &head)).await;

@@ -343,8 +343,7 @@ impl Gateway {
     async fn follow_own_feed(self: &Arc<Self>, session: &Arc<LiveSession>) -> Result<(), Refusal> {
         let own = FeedKey::User(session.user_id().clone());
         let options = SubscribeOptions { presence: false, typing: false };
-        let start =
-            Start { since: None, last_message_seq: 0, asked: self.about_to_ask(session), stood: None };
+        let start = Start { since: None, asked: self.about_to_ask(session), stood: None };
         match self.follow(session, &own, options, start).await {
             Ok(_) => Ok(()),
             Err(_) => Err(Refusal::new(ErrorCode::Unavailable, "the event bus does not answer")),

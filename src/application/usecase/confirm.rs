@@ -11,11 +11,11 @@ use futures_util::stream;
 use super::presence::bus_refusal;
 use super::subscribe::{Asked, own_position};
 use crate::application::command::{DialogTarget, store_refusal};
+use crate::application::feed::one::Standing;
 use crate::application::gateway::Gateway;
 use crate::application::memberships::Checked;
 use crate::application::sessions::live::LiveSession;
 use crate::domain::error::ErrorCode;
-use crate::domain::event::LogPosition;
 use crate::domain::ids::{DialogId, FeedKey};
 use crate::session::subscriptions::CLOCKS_APART_MAX;
 
@@ -30,15 +30,9 @@ pub(super) struct Sure {
     pub(super) asked: Asked,
     /// Where the feed stood when nothing had happened since, or before it was asked for once more; `None` if that is
     /// not known. What came later is told, or ends the subscription: from here it is followed.
-    pub(super) stood: Option<LogPosition>,
+    pub(super) stood: Option<Standing>,
     /// Something has happened since it was asked for.
     doubtful: bool,
-}
-
-/// Where a feed stands, and whether something has happened in it.
-struct Standing {
-    at: Option<LogPosition>,
-    moved: bool,
 }
 
 impl Gateway {
@@ -52,8 +46,8 @@ impl Gateway {
         let opened = told.into_iter().map(|(target, answer)| async {
             let (answer, stood, doubtful) = match answer {
                 Ok(checked) if checked.membership.readable() && !checked.stale => {
-                    match self.standing_since(session, &target.dialog_id, asked).await {
-                        Ok(Standing { at, moved }) => (Ok(checked), at, moved),
+                    match self.standing_since(session, &target, asked).await {
+                        Ok((stood, moved)) => (Ok(checked), stood, moved),
                         Err(code) => (Err(code), None, false),
                     }
                 }
@@ -82,13 +76,17 @@ impl Gateway {
     async fn standing_since(
         &self,
         session: &Arc<LiveSession>,
-        dialog: &DialogId,
+        target: &DialogTarget,
         asked: &Asked,
-    ) -> Result<Standing, ErrorCode> {
-        let feed = self.feeds.open(&FeedKey::Dialog(dialog.clone())).await;
-        let feed = feed.map_err(|error| bus_refusal(error).code)?;
-        let at = feed.position();
+    ) -> Result<(Option<Standing>, bool), ErrorCode> {
+        let unavailable = |error| bus_refusal(error).code;
+        let feed = self.feeds.open(&FeedKey::Dialog(target.dialog_id.clone())).await.map_err(unavailable)?;
+        if target.since.is_none() {
+            feed.find_message().await.map_err(unavailable)?;
+        }
+        let stood = feed.standing();
         let moved = feed.moved_since(asked.at.minus(CLOCKS_APART_MAX)) || own_position(session) != asked.own;
-        Ok(Standing { moved: moved && at.is_some(), at })
+        let moved = moved && stood.is_some();
+        Ok((stood, moved))
     }
 }

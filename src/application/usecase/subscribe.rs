@@ -11,6 +11,7 @@ use crate::application::catch_up::{NotCaughtUp, PIECE_EVENTS_MAX};
 use crate::application::command::{
     DialogTarget, Failed, Followed, Since, Subscribed, Targets, store_refusal,
 };
+use crate::application::feed::one::Standing;
 use crate::application::gateway::Gateway;
 use crate::application::memberships::Checked;
 use crate::application::ports::bus::{BusError, LogEntry, ReadFrom};
@@ -55,13 +56,11 @@ impl From<NotCaughtUp> for NotFollowed {
 /// From where a session follows a feed.
 pub(super) struct Start {
     /// What the client has; from now on if it has nothing.
-    pub(super) since: Option<LogPosition>,
-    /// `seq` of the last message the client has; 0 if that is unknown.
-    pub(super) last_message_seq: u64,
+    pub(super) since: Option<Since>,
     /// How the world stood before the membership was asked for.
     pub(super) asked: Asked,
     /// Where the feed stood when the answer held; where it stands now if that is not known.
-    pub(super) stood: Option<LogPosition>,
+    pub(super) stood: Option<Standing>,
 }
 
 /// How the world stood before the Store was asked about memberships: a removal from before that is history.
@@ -287,7 +286,7 @@ impl Gateway {
         checked: &Checked,
         options: SubscribeOptions,
         mut asked: Asked,
-        stood: Option<LogPosition>,
+        stood: Option<Standing>,
     ) -> Result<Followed, ErrorCode> {
         let membership = &checked.membership;
         let dialog = target.dialog_id;
@@ -305,14 +304,11 @@ impl Gateway {
         if counted_since {
             self.require_room(Stage::NoReplays).map_err(|refusal| refusal.code)?;
         }
-        let start = match target.since {
-            Some(Since { position, message_seq }) => {
-                // The client tells what it has: what was queued for it before does not count.
-                session.with(|machine| machine.unsubscribe(&dialog));
-                Start { since: Some(position), last_message_seq: message_seq.unwrap_or(0), asked, stood }
-            }
-            None => Start { since: None, last_message_seq: membership.last_message_seq, asked, stood },
-        };
+        if counted_since {
+            // The client tells what it has: what was queued for it before does not count.
+            session.with(|machine| machine.unsubscribe(&dialog));
+        }
+        let start = Start { since: target.since, asked, stood };
         let feed = FeedKey::Dialog(dialog.clone());
         let was_seen = session
             .peek(|machine| machine.subscriptions().find(&feed).is_some_and(|known| known.options.presence));
@@ -360,13 +356,16 @@ impl Gateway {
     ) -> Result<InStep, NotFollowed> {
         let feed = self.feeds.open(key).await.map_err(NotFollowed::Bus)?;
         let is_new = session.peek(|machine| machine.subscriptions().find(key).is_none());
-        let head = feed.position().ok_or(NotFollowed::Bus(BusError::Unavailable))?;
+        let stands = feed.standing().ok_or(NotFollowed::Bus(BusError::Unavailable))?;
         // What came since the membership was asked for is told, or ends it.
-        let head = start.stood.unwrap_or(head);
-        let position = start.since.unwrap_or_else(|| head.clone());
+        let Standing { position: head, message_seq } = start.stood.unwrap_or(stands);
+        let (position, last_message_seq) = match start.since {
+            Some(Since { position, message_seq }) => (position, message_seq.unwrap_or(0)),
+            None => (head.clone(), message_seq),
+        };
         let confirmed = Confirmed { feed: head.clone(), own: start.asked.own, at: start.asked.at };
         session
-            .with(|machine| machine.subscribe(key, options, position, confirmed, start.last_message_seq))
+            .with(|machine| machine.subscribe(key, options, position, confirmed, last_message_seq))
             .0
             .map_err(|_| NotFollowed::TooMany)?;
         let in_step = self.join_and_catch_up(session, key).await;
