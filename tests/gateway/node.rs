@@ -15,7 +15,7 @@ use edgeway::adapters::outbound::memory::presence::MemoryPresence;
 use edgeway::adapters::outbound::memory::records::{Config as RecordsConfig, MemorySessionRecords};
 use edgeway::adapters::outbound::memory::roster::{Config as RosterConfig, MemoryRoster};
 use edgeway::adapters::outbound::memory::throttle::{Config as ThrottleConfig, MemoryTypingThrottle};
-use edgeway::application::command::{Command, DialogTarget, Reply, Targets};
+use edgeway::application::command::{Command, DialogTarget, Reply, Since, Targets};
 use edgeway::application::gateway::{Config, Gateway, Ports};
 use edgeway::application::ports::auth::{AuthError, Authenticator, Identity, Scopes};
 use edgeway::application::ports::bus::EventLog;
@@ -23,10 +23,11 @@ use edgeway::application::ports::clock::Clock;
 use edgeway::application::ports::telemetry::occurrence::NoTelemetry;
 use edgeway::application::usecase::attach::{AttachInput, Reading};
 use edgeway::domain::error::Refusal;
-use edgeway::domain::event::Event;
-use edgeway::domain::ids::{DialogId, FeedKey, UserId};
+use edgeway::domain::event::{Event, LogPosition};
+use edgeway::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use edgeway::domain::presence::TypingState;
 use edgeway::domain::time::UnixMillis;
+use edgeway::session::cursor::Cursor;
 use edgeway::session::reader::{DrainBudget, Drained, Transport};
 use edgeway::session::snapshot::SubscribeOptions;
 use tokio::time::timeout;
@@ -55,7 +56,7 @@ impl Authenticator for NoTokens {
 
 pub(crate) struct Node {
     pub(crate) store: Arc<Store>,
-    bus: Arc<MemoryBus>,
+    pub(crate) bus: Arc<MemoryBus>,
     gateway: Arc<Gateway>,
     _life: DropGuard,
 }
@@ -92,20 +93,29 @@ impl Node {
     }
 
     /// As a Store appends it.
-    pub(crate) async fn append(&self, feed: &FeedKey, key: &str, json: &str) {
-        self.bus.append(feed, key, json.to_owned().into()).await.unwrap();
+    pub(crate) async fn append(&self, feed: &FeedKey, key: &str, json: &str) -> LogPosition {
+        self.bus.append(feed, key, json.to_owned().into()).await.unwrap().position
     }
 
     /// A new session of this user.
     pub(crate) async fn attach(&self, user: &str) -> Client {
+        self.attach_to(user, None).await
+    }
+
+    /// The same user's session again, from where an earlier reader began.
+    pub(crate) async fn attach_again(&self, user: &str, session: &SessionId, from: Cursor) -> Client {
+        self.attach_to(user, Some((session, from))).await
+    }
+
+    async fn attach_to(&self, user: &str, going_on: Option<(&SessionId, Cursor)>) -> Client {
         let identity = Identity {
             user_id: UserId::parse(user).unwrap(),
             scopes: Scopes { read: true, write: true },
             expires_at: UnixMillis(u64::MAX / 4),
         };
         let input = AttachInput {
-            session: None,
-            cursor: None,
+            session: going_on.map(|(session, _)| session.as_str().to_owned()),
+            cursor: going_on.map(|(_, cursor)| cursor.to_string()),
             attach: None,
             transport: Transport::WebSocket,
             device_id: None,
@@ -122,7 +132,7 @@ impl Node {
 pub(crate) struct Client {
     gateway: Arc<Gateway>,
     identity: Arc<Identity>,
-    reading: Reading,
+    pub(crate) reading: Reading,
 }
 
 impl Client {
@@ -132,7 +142,16 @@ impl Client {
 
     pub(crate) async fn subscribe(&self, dialogs: &[&str]) -> Result<Reply, Refusal> {
         let target = |id: &&str| DialogTarget { dialog_id: dialog(id), since: None };
-        let targets = Targets::Dialogs(dialogs.iter().map(target).collect(), Vec::new());
+        self.subscribe_to(dialogs.iter().map(target).collect()).await
+    }
+
+    pub(crate) async fn subscribe_since(&self, id: &str, position: LogPosition) -> Result<Reply, Refusal> {
+        let since = Some(Since { position, message_seq: None });
+        self.subscribe_to(vec![DialogTarget { dialog_id: dialog(id), since }]).await
+    }
+
+    async fn subscribe_to(&self, targets: Vec<DialogTarget>) -> Result<Reply, Refusal> {
+        let targets = Targets::Dialogs(targets, Vec::new());
         self.ask(Command::Subscribe { targets, options: SubscribeOptions { presence: false, typing: true } })
             .await
     }

@@ -1,14 +1,18 @@
-//! A Store to which everybody belongs, and which can be away.
+//! A Store to which everybody belongs until removed, and which can be away.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use edgeway::application::ports::store::{
     CallContext, DialogPage, HistoryPage, HistoryRange, MessageStore, ReadMark, Sent, StoreError,
 };
+use edgeway::domain::body::MessageBody;
 use edgeway::domain::dialog::Membership;
-use edgeway::domain::ids::DialogId;
-use edgeway::domain::message::Draft;
+use edgeway::domain::ids::{ClientMessageId, DialogId, MessageId, UserId};
+use edgeway::domain::message::{Draft, Message};
+use edgeway::domain::time::UnixMillis;
+use parking_lot::Mutex;
 
 /// What it tells of every dialog.
 pub(crate) const LAST_MESSAGE_SEQ: u64 = 7;
@@ -17,11 +21,32 @@ pub(crate) const LAST_MESSAGE_SEQ: u64 = 7;
 pub(crate) struct Store {
     away: AtomicBool,
     asked: AtomicUsize,
+    removed: Mutex<HashSet<(UserId, DialogId)>>,
+}
+
+/// A message as the Store has it, in every dialog.
+fn message(dialog_id: &DialogId, seq: u64) -> Message {
+    let text = format!("the Store's {seq}");
+    Message {
+        message_id: MessageId::parse(&format!("m{seq}")).unwrap(),
+        dialog_id: dialog_id.clone(),
+        seq,
+        sender_id: UserId::parse("bob").unwrap(),
+        client_message_id: ClientMessageId::parse(&format!("c{seq}")).unwrap(),
+        body: MessageBody::new(text, Vec::new()).unwrap(),
+        reply_to: None,
+        created_at: UnixMillis(0),
+    }
 }
 
 impl Store {
     pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+    }
+
+    /// The user belongs to the dialog no more; nobody is told.
+    pub(crate) fn remove(&self, user: &str, dialog: &DialogId) {
+        self.removed.lock().insert((UserId::parse(user).unwrap(), dialog.clone()));
     }
 
     /// How often it was asked for memberships.
@@ -42,7 +67,7 @@ impl MessageStore for Store {
 
     async fn check_membership(
         &self,
-        _: &CallContext,
+        call: &CallContext,
         dialogs: &[DialogId],
     ) -> Result<Vec<Membership>, StoreError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
@@ -60,17 +85,21 @@ impl MessageStore for Store {
             read_seq: 3,
             member_count: 2,
         };
-        Ok(dialogs.iter().map(member).collect())
+        let removed = self.removed.lock();
+        let belongs = |dialog: &&DialogId| !removed.contains(&(call.user_id.clone(), (*dialog).clone()));
+        Ok(dialogs.iter().filter(belongs).map(member).collect())
     }
 
     async fn history(
         &self,
         _: &CallContext,
-        _: &DialogId,
-        _: HistoryRange,
+        dialog: &DialogId,
+        range: HistoryRange,
         _: u32,
     ) -> Result<HistoryPage, StoreError> {
-        Err(StoreError::Unimplemented)
+        let HistoryRange::After(seq) = range else { return Err(StoreError::Unimplemented) };
+        let messages = (seq + 1..=LAST_MESSAGE_SEQ).map(|seq| message(dialog, seq)).collect();
+        Ok(HistoryPage { messages, has_more: false })
     }
 
     async fn list_dialogs(&self, _: &CallContext, _: u32, _: Option<&str>) -> Result<DialogPage, StoreError> {
