@@ -1,9 +1,10 @@
 //! Keeping a node in order: what comes up in sessions, what falls due, what nobody follows any more.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
@@ -132,7 +133,21 @@ impl Gateway {
             return;
         }
         let (gateway, session) = (self.clone(), session.clone());
-        self.tasks.spawn(async move { gateway.care_for(&session).await });
+        self.tasks.spawn(async move {
+            if AssertUnwindSafe(gateway.care_for(&session)).catch_unwind().await.is_err() {
+                gateway.care_anew(&session).await;
+            }
+        });
+    }
+
+    /// A session whose care has panicked is cared for again: else it would never be buried, nor read a log.
+    async fn care_anew(self: &Arc<Self>, session: &Arc<LiveSession>) {
+        tracing::error!(session = %session.id(), "the care for a session panicked: it is tried again");
+        tokio::time::sleep(CARE_BACKOFF_MAX).await;
+        // Whatever was to be done of joining and leaving, this finds out.
+        session.add_chore(Chore::Recheck);
+        session.end_care();
+        self.attend(session);
     }
 
     async fn care_for(self: &Arc<Self>, session: &Arc<LiveSession>) {

@@ -8,4 +8,6 @@ mod memberships;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod panics;
+#[cfg(test)]
 mod store;

@@ -20,6 +20,8 @@ use edgeway::application::gateway::{Config, Gateway, Ports};
 use edgeway::application::ports::auth::{AuthError, Authenticator, Identity, Scopes};
 use edgeway::application::ports::bus::EventLog;
 use edgeway::application::ports::clock::Clock;
+use edgeway::application::ports::codec::EventCodec;
+use edgeway::application::ports::telemetry::measure::{Gauges as _, Measure};
 use edgeway::application::ports::telemetry::occurrence::NoTelemetry;
 use edgeway::application::usecase::attach::{AttachInput, Reading};
 use edgeway::domain::error::Refusal;
@@ -64,6 +66,11 @@ pub(crate) struct Node {
 impl Node {
     /// To be called in paused time.
     pub(crate) fn start() -> Self {
+        Self::with_codec(Arc::new(JsonCodec))
+    }
+
+    /// The same with this codec.
+    pub(crate) fn with_codec(codec: Arc<dyn EventCodec>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let bus = Arc::new(MemoryBus::new(BusConfig::default(), clock.clone()));
         let store = Arc::new(Store::default());
@@ -72,7 +79,7 @@ impl Node {
         let ports = Ports {
             store: store.clone(),
             bus: bus.clone(),
-            codec: Arc::new(JsonCodec),
+            codec,
             idempotency: Arc::new(MemoryIdempotency::new(clock.clone())),
             presence: Arc::new(MemoryPresence::new()),
             records: Arc::new(MemorySessionRecords::new(RecordsConfig::default(), clock.clone())),
@@ -90,6 +97,17 @@ impl Node {
         let life = CancellationToken::new();
         tasks.spawn(gateway.clone().keep_in_order(life.clone()));
         Self { store, bus, gateway, _life: life.drop_guard() }
+    }
+
+    /// Feeds that the node follows.
+    pub(crate) fn feeds(&self) -> usize {
+        let mut count = 0.0;
+        self.gateway.measure(&mut |measure, value| {
+            if measure == Measure::Feeds {
+                count = value;
+            }
+        });
+        count as usize
     }
 
     /// As a Store appends it.

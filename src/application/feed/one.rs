@@ -1,9 +1,11 @@
 //! One feed: order, repair, fan-out.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
@@ -333,10 +335,24 @@ impl Feed {
             state.running = true;
         }
         let feed = self.clone();
-        self.context.tasks.spawn(async move { feed.run().await });
+        self.context.tasks.spawn(async move {
+            while AssertUnwindSafe(feed.run()).catch_unwind().await.is_err() {
+                feed.recover().await;
+            }
+        });
     }
 
-    async fn run(self: Arc<Self>) {
+    /// A panic must not silence the dialog on this node: what was being pushed is read again, by the feed and by every
+    /// session for itself.
+    async fn recover(&self) {
+        tracing::error!(feed = %self.key, "a feed panicked: its log is read again");
+        tokio::time::sleep(REPAIR_BACKOFF_MAX).await;
+        let mut state = self.state.lock();
+        state.repairing = false;
+        state.distrust = Some(RepairReason::Panicked);
+    }
+
+    async fn run(self: &Arc<Self>) {
         while let Some(work) = self.next_work() {
             match work {
                 Work::Repair(reason) => self.repair(reason).await,
@@ -424,7 +440,12 @@ impl Feed {
     /// Reads the log once for all followers, and goes on in order. Tries until it succeeds or nobody follows.
     async fn repair(self: &Arc<Self>, reason: RepairReason) {
         self.context.telemetry.record(Occurrence::Repaired(reason));
-        if reason == RepairReason::Interrupted && self.key.dialog().is_none() {
+        if reason == RepairReason::Panicked {
+            // Some were pushed what the others were not.
+            self.distrust_all().await;
+        }
+        let words_lost = matches!(reason, RepairReason::Interrupted | RepairReason::Panicked);
+        if words_lost && self.key.dialog().is_none() {
             // No log gives back what nodes say to each other.
             self.each_session(|session| {
                 self.context.caretaker.words_missed(session);

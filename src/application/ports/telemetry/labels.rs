@@ -73,6 +73,8 @@ label! {
         Overflow = "overflow",
         /// The audit found the log ahead of the feed.
         Audit = "audit",
+        /// The feed's work has panicked.
+        Panicked = "panicked",
     }
 }
 
