@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -17,6 +18,7 @@ use crate::adapters::inbound::http::edge::Edge;
 use crate::adapters::inbound::listener;
 use crate::adapters::inbound::listener::tls::ServerTls;
 use crate::adapters::inbound::peers::pool::Peers;
+use crate::adapters::inbound::peers::trust::Trust;
 use crate::adapters::inbound::router;
 use crate::adapters::inbound::wire::events::JsonCodec;
 use crate::adapters::outbound::auth::config::KeyOrigin;
@@ -126,8 +128,7 @@ impl Node {
         let gateway = Gateway::new(settings.gateway_part(name), ports, life.tasks.clone());
         life.spawn_vital("housekeeping", gateway.clone().keep_in_order(life.soft.clone()));
         gauges.push(gateway.clone());
-        let own_chain = settings.tls_part().map(|files| files.cert_file);
-        let peers = Peers::new(own_chain, life.tasks.clone(), life.soft.clone());
+        let peers = Peers::new(trust(settings)?, life.tasks.clone(), life.soft.clone());
         let edge = Edge::new(gateway.clone(), settings.edge_part(), peers, life.tasks.clone());
         let listener = settings.listener_part();
         // What has been taken from a client by then is answered, or given up by the Store's client.
@@ -189,6 +190,14 @@ impl Node {
         // Until here others could ask for its sessions.
         self.announced.cancel();
         self.life.end(self.stop_grace).await;
+    }
+}
+
+/// Who is believed to be another node.
+fn trust(settings: &Settings) -> anyhow::Result<Trust> {
+    match &settings.peers.ca_file {
+        None => Ok(Trust::System { own_chain: settings.tls_part().map(|files| files.cert_file) }),
+        Some(path) => Trust::only(path).with_context(|| format!("peers.ca_file: {}", path.display())),
     }
 }
 

@@ -23,6 +23,9 @@ pub struct RawSettings {
     pub admin_listen: SocketAddr,
     /// How other nodes reach this one, as a URL. Default: from the address that is listened on.
     pub advertise: Option<String>,
+    /// How other nodes are spoken to.
+    #[config(nested)]
+    pub peers: Peers,
     /// The certificate for clients. With none, TLS ends in front of the gateway.
     #[config(nested)]
     pub tls: RawTls,
@@ -56,6 +59,13 @@ pub struct RawSettings {
     /// What it tells about itself.
     #[config(nested)]
     pub telemetry: Telemetry,
+}
+
+/// `peers`.
+#[derive(Debug, Clone, confique::Config, Serialize)]
+pub struct Peers {
+    /// For nodes that advertise https: authorities to trust instead of the system's and of this node's own chain, PEM.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `tls`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::raw::{Algorithm, Drain, Limits, Session, Telemetry, Transports};
+use super::raw::{Algorithm, Drain, Limits, Peers, Session, Telemetry, Transports};
 use super::redact::SecretUrl;
 
 /// A whole, valid configuration. Showing it (`Debug`) shows no secret.
@@ -19,6 +19,8 @@ pub struct Settings {
     /// How other nodes reach this one: `http(s)://host[:port]` without a slash at the end. `None`: from the address
     /// that is really listened on, which only the one who listens knows.
     pub advertise: Option<String>,
+    /// How other nodes are spoken to.
+    pub peers: Peers,
     /// TLS for clients.
     pub tls: Option<CertificateFiles>,
     /// Origins that may connect, as browsers write them, or `*`. Empty: the page's own host.

@@ -422,6 +422,10 @@ fn what_is_wrong_in_the_environment_is_told_by_variable_key_and_remedy() {
             "EDGEWAY__STORE__TLS__CA_FILE: store.tls.ca_file: has no effect unless",
         ),
         (
+            &[("EDGEWAY__PEERS__CA_FILE", "/ca"), ("EDGEWAY__BUS__KIND", "memory")],
+            "EDGEWAY__PEERS__CA_FILE: peers.ca_file: has no effect unless bus.kind is redis",
+        ),
+        (
             &[("EDGEWAY__STORE__TLS__KEY_FILE", "/k"), ("EDGEWAY__STORE__ENDPOINT", "https://store")],
             "EDGEWAY__STORE__TLS__KEY_FILE: store.tls.key_file: needs store.tls.cert_file too",
         ),

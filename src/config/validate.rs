@@ -56,6 +56,12 @@ pub(super) fn validate(mut raw: RawSettings, mode: Mode, sources: &Sources) -> R
     let auth = check.auth(&mut raw.auth, &raw.allowed_origins);
     let store = check.store(&raw.store);
     let bus = check.bus(&raw.bus);
+    let alone = raw.bus.kind == BusKind::Memory;
+    check.that(
+        "peers.ca_file",
+        raw.peers.ca_file.is_none() || !alone,
+        "has no effect unless bus.kind is redis",
+    );
     check.session(&raw.session);
     check.transports(&raw.transports);
     check.limits(&raw.limits);
@@ -76,6 +82,7 @@ pub(super) fn validate(mut raw: RawSettings, mode: Mode, sources: &Sources) -> R
             listen: raw.listen,
             admin_listen: raw.admin_listen,
             advertise,
+            peers: raw.peers,
             tls,
             allowed_origins: raw.allowed_origins,
             trusted_proxies,

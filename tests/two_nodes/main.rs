@@ -18,9 +18,13 @@ macro_rules! tests {
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod authority;
+#[cfg(test)]
 mod descriptors;
 #[cfg(test)]
 mod drain;
+#[cfg(test)]
+mod encrypted;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

@@ -1,12 +1,8 @@
 //! A Redis behind TLS that knows who may do what.
 
-use std::fs;
-use std::path::PathBuf;
-
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
-use tempfile::TempDir;
 
+use crate::authority::Authority;
 use crate::harness::attach::{Attach, Credentials};
 use crate::harness::client::send;
 use crate::harness::nodes::Nodes;
@@ -22,37 +18,6 @@ tests! {
     all_that_two_nodes_do_needs_no_more_rights_than_are_documented,
     a_certificate_of_an_authority_that_is_not_trusted_is_not_spoken_to,
     a_wrong_password_is_not_let_in_and_not_logged,
-}
-
-/// An authority of the test's own, and what it has issued.
-struct Authority {
-    directory: TempDir,
-}
-
-impl Authority {
-    /// With a certificate for the loopback address.
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let authority = Self { directory };
-        let mut params = CertificateParams::new([]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        fs::write(authority.file("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        let issuer = Issuer::new(params, key);
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-        fs::write(authority.file("cert.pem"), params.signed_by(&key, &issuer).unwrap().pem()).unwrap();
-        fs::write(authority.file("key.pem"), key.serialize_pem()).unwrap();
-        authority
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn ca_file(&self) -> String {
-        self.file("ca.pem").to_str().unwrap().to_owned()
-    }
 }
 
 /// Nodes and a Store that reach Redis by TLS, at this port, as the user of the operator's guide.

@@ -101,6 +101,11 @@ impl Nodes {
         nodes
     }
 
+    /// What all nodes are configured with.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.directory.path().join(CONFIG)
+    }
+
     /// One more node, which need not be ready. Its log goes by its name.
     pub(crate) fn another(&self, name: &str, settings: &[(&str, &str)]) -> Stage {
         node(&self.directory, name, settings)

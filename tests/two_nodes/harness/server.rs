@@ -40,9 +40,9 @@ impl Server {
     }
 }
 
-/// Every `http://127.0.0.1:PORT` of a line.
+/// Every `http://127.0.0.1:PORT` and `https://127.0.0.1:PORT` of a line.
 pub(crate) fn addresses(line: &str) -> Vec<SocketAddr> {
-    line.split("http://")
+    line.split("://")
         .skip(1)
         .filter_map(|rest| {
             let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap_or(rest.len());

@@ -1,7 +1,6 @@
 //! One connection to another node.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,9 +9,8 @@ use http::uri::Scheme;
 use http_body_util::Full;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
@@ -21,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::pool::{CONNECTION_WINDOW_BYTES, PING_EVERY, PING_TIMEOUT, STREAM_WINDOW_BYTES};
+use super::trust::Trust;
 use crate::adapters::inbound::listener::executor::TrackedExecutor;
 
 /// The protocol's name in ALPN (RFC 9113 §3.2).
@@ -33,13 +32,13 @@ pub(super) type RequestBody = Full<Bytes>;
 pub(super) struct Connector {
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
-    own_chain: Option<PathBuf>,
+    trust: Trust,
     tls: OnceCell<TlsConnector>,
 }
 
 impl Connector {
-    pub(super) fn new(own_chain: Option<PathBuf>, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        Self { tasks, stop, own_chain, tls: OnceCell::new() }
+    pub(super) fn new(trust: Trust, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self { tasks, stop, trust, tls: OnceCell::new() }
     }
 
     /// Connects to `scheme://host:port`.
@@ -53,7 +52,7 @@ impl Connector {
         if !secure {
             return self.begin(stream).await;
         }
-        let tls = self.tls.get_or_try_init(|| async { connector(self.own_chain.as_deref()) }).await?;
+        let tls = self.tls.get_or_try_init(|| async { connector(&self.trust) }).await?;
         let name = ServerName::try_from(host.to_owned()).map_err(|_| invalid("not a server's name"))?;
         let stream = tls.connect(name, stream).await?;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
@@ -92,23 +91,12 @@ impl Connector {
     }
 }
 
-/// Trusts whom the system trusts, and this node's own chain: nodes have one certificate, or one issuer.
-fn connector(own_chain: Option<&Path>) -> io::Result<TlsConnector> {
-    let mut roots = RootCertStore::empty();
-    if let Some(path) = own_chain {
-        let chain = CertificateDer::pem_file_iter(path).map_err(io::Error::other)?;
-        roots.add_parsable_certificates(chain.filter_map(Result::ok));
-    }
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "root certificates of the system");
-    }
-    roots.add_parsable_certificates(found.certs);
+fn connector(trust: &Trust) -> io::Result<TlsConnector> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
-        .with_root_certificates(roots)
+        .with_root_certificates(trust.roots()?)
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))

@@ -1,6 +1,5 @@
 //! The connections to other nodes, and who of them does not answer.
 
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::answer::Answer;
 use super::connect::{Connector, RequestBody};
+use super::trust::Trust;
 
 /// How long a connection to another node may take, TLS included.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -93,11 +93,11 @@ struct Seat {
 }
 
 impl Peers {
-    /// No connection yet. They end with `stop`. Other nodes' certificates may be of the issuer of `own_chain`, a PEM file.
+    /// No connection yet. They end with `stop`.
     #[must_use]
-    pub fn new(own_chain: Option<PathBuf>, tasks: TaskTracker, stop: CancellationToken) -> Self {
+    pub fn new(trust: Trust, tasks: TaskTracker, stop: CancellationToken) -> Self {
         Self {
-            connector: Connector::new(own_chain, tasks, stop),
+            connector: Connector::new(trust, tasks, stop),
             by_address: Mutex::default(),
             places: Arc::new(Semaphore::new(REQUESTS_MAX)),
             leaving: CancellationToken::new(),

@@ -16,7 +16,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use http::{Request, Uri, Version};
 use http_body_util::{BodyExt, Full};
-use rcgen::generate_simple_self_signed;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, generate_simple_self_signed};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connect::RequestBody;
 use super::pool::{NoAnswer, Peers, REQUESTS_PER_CONNECTION_MAX};
+use super::trust::Trust;
 use crate::adapters::inbound::listener::accept::serve;
 use crate::adapters::inbound::listener::bind::bind;
 use crate::adapters::inbound::listener::config::Config;
@@ -62,8 +63,12 @@ impl Node {
 }
 
 fn peers(own_chain: Option<PathBuf>) -> (Peers, DropGuard) {
+    trusting(Trust::System { own_chain })
+}
+
+fn trusting(trust: Trust) -> (Peers, DropGuard) {
     let stop = CancellationToken::new();
-    (Peers::new(own_chain, TaskTracker::new(), stop.clone()), stop.drop_guard())
+    (Peers::new(trust, TaskTracker::new(), stop.clone()), stop.drop_guard())
 }
 
 fn request(uri: Uri) -> Request<RequestBody> {
@@ -103,6 +108,44 @@ async fn behind_tls_a_node_is_trusted_by_the_own_chain_and_else_not() {
     assert_eq!(text(&trusting, node.uri("https", "/")).await.unwrap(), "HTTP/2.0");
     let (distrusting, _stop) = peers(None);
     assert_eq!(text(&distrusting, node.uri("https", "/")).await, Err(NoAnswer::Unreachable));
+}
+
+#[tokio::test]
+async fn with_authorities_of_ones_own_nobody_else_is_trusted() {
+    let directory = TempDir::new().unwrap();
+    let files = CertificateFiles {
+        cert_file: directory.path().join("cert.pem"),
+        key_file: directory.path().join("key.pem"),
+    };
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let [ours, theirs] = ["ours.pem", "theirs.pem"].map(|name| {
+        let key = KeyPair::generate().unwrap();
+        let path = directory.path().join(name);
+        fs::write(&path, params.self_signed(&key).unwrap().pem()).unwrap();
+        (path, Issuer::new(params.clone(), key))
+    });
+    let key = KeyPair::generate().unwrap();
+    let issued = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &ours.1).unwrap();
+    fs::write(&files.cert_file, issued.pem()).unwrap();
+    fs::write(&files.key_file, key.serialize_pem()).unwrap();
+    let node = Node::serve(version_route(), Some(ServerTls::load(files).unwrap()));
+    let uri = node.uri("https", "/");
+    let (knowing, _stop) = trusting(Trust::only(&ours.0).unwrap());
+    assert_eq!(text(&knowing, uri.clone()).await.unwrap(), "HTTP/2.0");
+    let (strange, _stop) = trusting(Trust::only(&theirs.0).unwrap());
+    assert_eq!(text(&strange, uri).await, Err(NoAnswer::Unreachable));
+}
+
+#[test]
+fn a_file_without_a_certificate_is_no_trust() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("ca.pem");
+    assert_eq!(Trust::only(&path).err().map(|error| error.kind()), Some(std::io::ErrorKind::NotFound));
+    for garbage in ["", "not PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        fs::write(&path, garbage).unwrap();
+        assert!(Trust::only(&path).is_err(), "{garbage}");
+    }
 }
 
 #[tokio::test]
