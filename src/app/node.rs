@@ -15,7 +15,9 @@ use super::lifecycle::Lifecycle;
 use crate::adapters::inbound::admin::check::Check;
 use crate::adapters::inbound::admin::routes::{self, Admin};
 use crate::adapters::inbound::http::edge::Edge;
-use crate::adapters::inbound::listener;
+use crate::adapters::inbound::listener::accept::{self, Terms};
+use crate::adapters::inbound::listener::config::Config;
+use crate::adapters::inbound::listener::slot::Slots;
 use crate::adapters::inbound::listener::tls::ServerTls;
 use crate::adapters::inbound::peers::pool::Peers;
 use crate::adapters::inbound::peers::trust::Trust;
@@ -59,7 +61,7 @@ pub struct Node {
     metrics: Arc<Metrics>,
     checks: Vec<Check>,
     gauges: Vec<Arc<dyn Gauges>>,
-    listener: listener::config::Config,
+    slots: Slots,
     leaving: CancellationToken,
     stop_grace: Duration,
     announced: CancellationToken,
@@ -130,7 +132,8 @@ impl Node {
         gauges.push(gateway.clone());
         let peers = Peers::new(trust(settings)?, life.tasks.clone(), life.soft.clone());
         let edge = Edge::new(gateway.clone(), settings.edge_part(), peers, life.tasks.clone());
-        let listener = settings.listener_part();
+        let slots = Slots::new(settings.connections_max()).counted_by(metrics.clone());
+        gauges.push(Arc::new(slots.clone()));
         // What has been taken from a client by then is answered, or given up by the Store's client.
         let stop_grace = settings.store.send_timeout + STOP_GRACE;
         Ok(Self {
@@ -139,7 +142,7 @@ impl Node {
             metrics,
             checks,
             gauges,
-            listener,
+            slots,
             leaving,
             stop_grace,
             announced,
@@ -156,27 +159,20 @@ impl Node {
             metrics: Box::new(move || metrics.to_text(&gauges).ok().map(String::into_bytes)),
             profiler: Arc::new(CpuProfiler::default()),
         };
-        let config =
-            listener::config::Config { max_connections: ADMIN_CONNECTIONS_MAX, ..Default::default() };
-        self.spawn_listener(listener, routes::routes(admin), config, None);
+        self.spawn_listener(listener, routes::routes(admin), Slots::new(ADMIN_CONNECTIONS_MAX), None);
     }
 
     /// Serves clients in the background: the protocol, and these routes.
     pub fn serve(&self, listener: TcpListener, further: Router, tls: Option<ServerTls>) {
         let routes = router::protocol(self.edge.clone()).merge(further);
-        self.spawn_listener(listener, routes, self.listener, tls);
+        self.spawn_listener(listener, routes, self.slots.clone(), tls);
     }
 
-    fn spawn_listener(
-        &self,
-        listener: TcpListener,
-        routes: Router,
-        config: listener::config::Config,
-        tls: Option<ServerTls>,
-    ) {
+    fn spawn_listener(&self, listener: TcpListener, routes: Router, slots: Slots, tls: Option<ServerTls>) {
+        let terms = Terms { config: Config::default(), slots, tls };
         let (tasks, soft, hard) = (self.life.tasks.clone(), self.life.soft.clone(), self.life.hard.clone());
         self.life.spawn_vital("a listener", async move {
-            listener::accept::serve(listener, router::finish(routes), config, tls, &tasks, soft, hard).await;
+            accept::serve(listener, router::finish(routes), terms, &tasks, soft, hard).await;
         });
     }
 

@@ -75,13 +75,10 @@ impl Settings {
         }
     }
 
-    /// For the accept loop.
+    /// Connections of clients at once.
     #[must_use]
-    pub fn listener_part(&self) -> listener::config::Config {
-        listener::config::Config {
-            max_connections: usize_of(self.limits.connections.into()),
-            ..listener::config::Config::default()
-        }
+    pub fn connections_max(&self) -> usize {
+        usize_of(self.limits.connections.into())
     }
 
     /// The certificate for clients, if there is one.

@@ -10,8 +10,10 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use bytes::Bytes;
+use edgeway::adapters::inbound::listener::accept::{self, Terms};
+use edgeway::adapters::inbound::listener::config;
+use edgeway::adapters::inbound::listener::slot::Slots;
 use edgeway::adapters::inbound::listener::transport::Transport;
-use edgeway::adapters::inbound::listener::{accept, config};
 use edgeway::adapters::inbound::websocket::deflate::SharedDeflate;
 use edgeway::adapters::inbound::websocket::reader::{Incoming, MessageLimits};
 use edgeway::adapters::inbound::websocket::socket::{Event, SocketError, WebSocket};
@@ -23,6 +25,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// The suite opens one after the other.
+const CONNECTIONS_MAX: usize = 16;
 /// The suite's largest message, and 4 MiB in fragments of 64 bytes with an empty one at the end. Everything else is as it
 /// is shipped.
 const LIMITS: MessageLimits = MessageLimits { bytes: 16 * 1024 * 1024, fragments: 65_537 };
@@ -53,9 +57,11 @@ impl Echo {
             Shared { deflate: SharedDeflate::default(), clock: SystemClock::start(), tasks: tasks.clone() };
         let router = Router::new().fallback(any(open)).with_state(Arc::new(shared));
         let (tracker, hard) = (tasks.clone(), stop.clone());
+        let slots = Slots::new(CONNECTIONS_MAX);
+        let terms = Terms { config: config::Config::default(), slots, tls: None };
         tasks.spawn(async move {
             let soft = CancellationToken::new();
-            accept::serve(listener, router, config::Config::default(), None, &tracker, soft, hard).await;
+            accept::serve(listener, router, terms, &tracker, soft, hard).await;
         });
         Self { address, tasks, stop }
     }

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,12 +13,22 @@ use super::accept_errors::AcceptErrors;
 use super::config::Config;
 use super::connection::{Shared, serve_connection};
 use super::executor::TrackedExecutor;
-use super::slot::ConnectionSlot;
+use super::slot::Slots;
 use super::tls::ServerTls;
 
-/// Serves a router on a listener until told to stop, in plaintext unless there is a certificate. No error ends it.
+/// On what terms connections are served.
+pub struct Terms {
+    /// What is tolerated of them.
+    pub config: Config,
+    /// How many there may be.
+    pub slots: Slots,
+    /// The certificate; with none they are in plaintext.
+    pub tls: Option<ServerTls>,
+}
+
+/// Serves a router on a listener until told to stop. No error ends it.
 ///
-/// Each request carries `ConnectInfo<SocketAddr>` (the peer) and a [`ConnectionSlot`] in its extensions. Every
+/// Each request carries `ConnectInfo<SocketAddr>` (the peer) and a [`ConnectionSlot`](super::slot::ConnectionSlot) in its extensions. Every
 /// connection is one task on `tracker`, every request on HTTP/2 another.
 ///
 /// - `soft`: accepts no more and returns. Idle connections close, running requests and streams go on until they end
@@ -30,13 +39,12 @@ use super::tls::ServerTls;
 pub async fn serve(
     listener: TcpListener,
     router: axum::Router,
-    config: Config,
-    tls: Option<ServerTls>,
+    terms: Terms,
     tracker: &TaskTracker,
     soft: CancellationToken,
     hard: CancellationToken,
 ) {
-    serve_accepted(listener, router, config, tls, tracker, soft, hard).await;
+    serve_accepted(listener, router, terms, tracker, soft, hard).await;
 }
 
 /// Where connections come from.
@@ -53,16 +61,15 @@ impl Accept for TcpListener {
 async fn serve_accepted(
     listener: impl Accept,
     router: axum::Router,
-    config: Config,
-    tls: Option<ServerTls>,
+    terms: Terms,
     tracker: &TaskTracker,
     soft: CancellationToken,
     hard: CancellationToken,
 ) {
+    let Terms { config, slots, tls } = terms;
     let finish = CancellationToken::new();
     // Also when this future is dropped: connections must not go on without their loop.
     let _finish_at_return = finish.clone().drop_guard();
-    let slots = Arc::new(Semaphore::new(config.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
     let executor = TrackedExecutor(tracker.clone());
     let shared = Arc::new(Shared { router, config, tls, executor, finish, hard: hard.clone() });
     tokio::select! {
@@ -73,17 +80,14 @@ async fn serve_accepted(
     }
 }
 
-async fn accept_all(
-    listener: &impl Accept,
-    shared: &Arc<Shared>,
-    slots: &Arc<Semaphore>,
-    tracker: &TaskTracker,
-) {
+async fn accept_all(listener: &impl Accept, shared: &Arc<Shared>, slots: &Slots, tracker: &TaskTracker) {
     let mut errors = AcceptErrors::default();
-    // The slot comes first: over the cap peers wait in the backlog, where they cost this process nothing.
-    while let Ok(slot) = Arc::clone(slots).acquire_owned().await {
+    loop {
+        // Before accepting: over the cap peers wait in the backlog, where they cost this process nothing.
+        slots.vacancy().await;
         let (stream, peer) = accept_one(listener, &mut errors).await;
-        tracker.spawn(serve_connection(Arc::clone(shared), stream, peer, ConnectionSlot::new(slot)));
+        let Ok(slot) = slots.take().await else { return };
+        tracker.spawn(serve_connection(Arc::clone(shared), stream, peer, slot));
     }
 }
 
@@ -151,8 +155,7 @@ mod tests {
         let served = serve_accepted(
             accept,
             router,
-            Config::default(),
-            None,
+            Terms { config: Config::default(), slots: Slots::new(1), tls: None },
             &tracker,
             CancellationToken::new(),
             hard.clone(),

@@ -8,9 +8,6 @@ pub const HEADER_BYTES_MIN: usize = 8 * 1024;
 /// What the listener tolerates of its peers. The defaults suit the open Internet behind a load balancer or without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// How many connections are served at once, upgraded ones included. Beyond it nothing is accepted: peers wait in
-    /// the kernel's backlog. Needs a descriptor each (`ulimit -n`).
-    pub max_connections: usize,
     /// How long a new connection may take to show which protocol it speaks: the first byte of HTTP/1.1, the whole
     /// preface of HTTP/2.
     pub first_byte_timeout: Duration,
@@ -54,7 +51,6 @@ pub struct Http2Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            max_connections: 100_000,
             first_byte_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             header_read_timeout: Duration::from_secs(10),

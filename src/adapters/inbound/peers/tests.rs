@@ -27,11 +27,13 @@ use tokio_util::task::TaskTracker;
 use super::connect::RequestBody;
 use super::pool::{NoAnswer, Peers, REQUESTS_PER_CONNECTION_MAX};
 use super::trust::Trust;
-use crate::adapters::inbound::listener::accept::serve;
+use crate::adapters::inbound::listener::accept::{Terms, serve};
 use crate::adapters::inbound::listener::bind::bind;
 use crate::adapters::inbound::listener::config::Config;
+use crate::adapters::inbound::listener::slot::Slots;
 use crate::adapters::inbound::listener::tls::{CertificateFiles, ServerTls};
 
+const CONNECTIONS_MAX: usize = 1000;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 async fn soon<F: Future>(event: F) -> F::Output {
@@ -51,9 +53,8 @@ impl Node {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (soft, hard) = (stop.clone(), stop.clone());
         let serving = tasks.clone();
-        tasks.spawn(
-            async move { serve(listener, routes, Config::default(), tls, &serving, soft, hard).await },
-        );
+        let terms = Terms { config: Config::default(), slots: Slots::new(CONNECTIONS_MAX), tls };
+        tasks.spawn(async move { serve(listener, routes, terms, &serving, soft, hard).await });
         Self { address, _stop: stop.drop_guard() }
     }
 

@@ -92,6 +92,8 @@ metrics! {
     BuildInfo: Gauge "build_info", "1, with the version of the program";
     Draining: Gauge "draining", "1 while the node is going away";
     Connections: Gauge "connections", "Clients that are connected, by transport; a client that polls is, while its poll waits";
+    Sockets: Gauge "sockets", "Connections of the public listener, whatever is spoken on them";
+    SocketsMax: Gauge "sockets_max", "How many of these there may be, limits.connections: over it nothing is accepted";
     Sessions: Gauge "sessions", "Sessions that the node keeps, by whether somebody reads them";
     Attaches: Counter "attaches_total", "Attaches, by how they went: new, resumed, rebuilt, expired, or the code they were refused with";
     Resumes: Counter "resumes_total", "Attaches that named a session, by how it went on";
@@ -148,6 +150,8 @@ impl Metric {
             Self::BusPayloadsSkipped => vec![LabelSet::of::<Undecodable>("kind")],
             Self::JwksFetches => vec![LabelSet::of::<FetchOutcome>("outcome")],
             Self::Draining
+            | Self::Sockets
+            | Self::SocketsMax
             | Self::ReceivedBytes
             | Self::DeliveryLatency
             | Self::CommitLatency

@@ -53,6 +53,8 @@ impl Metrics {
 fn series_of(measure: Measure) -> (Metric, usize) {
     match measure {
         Measure::Connections(transport) => (Metric::Connections, transport.number()),
+        Measure::Sockets => (Metric::Sockets, 0),
+        Measure::SocketsMax => (Metric::SocketsMax, 0),
         Measure::Sessions(state) => (Metric::Sessions, state.number()),
         Measure::QueueEvents => (Metric::QueueEvents, 0),
         Measure::QueueBytes => (Metric::QueueBytes, 0),

@@ -115,6 +115,8 @@ label! {
 label! {
     /// A limit that turned somebody away, or made something go.
     Limit {
+        /// `limits.connections`: nothing is accepted until a connection ends.
+        Connections = "connections",
         /// `limits.sessions_per_user`
         SessionsPerUser = "sessions_per_user",
         /// `limits.subscriptions`

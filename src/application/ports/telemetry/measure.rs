@@ -8,6 +8,10 @@ use crate::session::reader::Transport;
 pub enum Measure {
     /// Clients that are connected by this transport.
     Connections(Transport),
+    /// Connections of the public listener, whatever is spoken on them.
+    Sockets,
+    /// How many of these there may be.
+    SocketsMax,
     /// Sessions that this node keeps.
     Sessions(SessionState),
     /// Events in the sessions' queues.

@@ -1,9 +1,15 @@
 //! HTTP/1.1: what is served, and what is not waited for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::server::Server;
 use crate::adapters::inbound::listener::config::Config;
+use crate::adapters::inbound::listener::slot::Slots;
+use crate::application::ports::telemetry::labels::Limit;
+use crate::application::ports::telemetry::measure::{Gauges as _, Measure};
+use crate::application::ports::telemetry::occurrence::{Occurrence, Telemetry};
 
 const SHORT: Duration = Duration::from_millis(80);
 
@@ -127,21 +133,54 @@ async fn an_upgrade_gets_the_bare_socket_and_what_was_read_ahead() {
 
 #[tokio::test]
 async fn over_the_cap_a_peer_waits_until_another_leaves() {
-    let server = Server::start(Config { max_connections: 1, ..Config::default() });
+    let (slots, telemetry) = one_place();
+    let server = Server::start_within(&slots);
+    assert_eq!(used(&slots), [0.0, 1.0]);
     let mut first = server.connect().await;
     first.ask_peer().await;
     let mut second = server.connect().await;
     second.send("GET /peer HTTP/1.1\r\nhost: x\r\n\r\n").await;
     first.ask_peer().await;
     assert!(second.0.try_read(&mut [0]).is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock));
+    assert_eq!((used(&slots), telemetry.full.load(Ordering::SeqCst)), ([1.0, 1.0], 1));
     drop(first);
     let own = second.0.local_addr().unwrap().to_string();
     second.read_until(&own).await;
+    assert_eq!((used(&slots), telemetry.full.load(Ordering::SeqCst)), ([1.0, 1.0], 2));
+}
+
+/// How often there was no place left.
+#[derive(Default)]
+struct Noted {
+    full: AtomicUsize,
+}
+
+impl Telemetry for Noted {
+    fn record(&self, occurrence: Occurrence) {
+        assert_eq!(occurrence, Occurrence::LimitHit(Limit::Connections));
+        self.full.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn one_place() -> (Slots, Arc<Noted>) {
+    let telemetry = Arc::<Noted>::default();
+    (Slots::new(1).counted_by(telemetry.clone()), telemetry)
+}
+
+/// Places that are taken, and all.
+fn used(slots: &Slots) -> [f64; 2] {
+    let mut told = [f64::NAN; 2];
+    slots.measure(&mut |measure, value| match measure {
+        Measure::Sockets => told[0] = value,
+        Measure::SocketsMax => told[1] = value,
+        other => panic!("{other:?}"),
+    });
+    told
 }
 
 #[tokio::test]
 async fn an_upgraded_connection_still_counts_against_the_cap() {
-    let server = Server::start(Config { max_connections: 1, ..Config::default() });
+    let server = Server::start_within(&Slots::new(1));
     let mut first = server.connect().await;
     first.send("GET /upgrade HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
     first.read_until("\r\n\r\n").await;

@@ -20,17 +20,19 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::adapters::inbound::listener::accept::serve;
+use crate::adapters::inbound::listener::accept::{Terms, serve};
 use crate::adapters::inbound::listener::bind::bind;
 use crate::adapters::inbound::listener::config::Config;
 use crate::adapters::inbound::listener::later::later;
-use crate::adapters::inbound::listener::slot::ConnectionSlot;
+use crate::adapters::inbound::listener::slot::{ConnectionSlot, Slots};
 use crate::adapters::inbound::listener::tls::ServerTls;
 use crate::adapters::inbound::listener::transport::Transport;
 use crate::adapters::inbound::listener::upgrade::Upgrade;
 
 /// Far more than anything here takes: reached only when what is waited for never comes.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+const CONNECTIONS_MAX: usize = 1000;
 
 /// What `/big` answers.
 pub(super) const BIG_BYTES: usize = 8 * 1024 * 1024;
@@ -79,6 +81,15 @@ impl Server {
     }
 
     pub(super) fn start_with(config: Config, tls: Option<ServerTls>) -> Self {
+        Self::start_on(Terms { config, slots: Slots::new(CONNECTIONS_MAX), tls })
+    }
+
+    /// With so many places.
+    pub(super) fn start_within(slots: &Slots) -> Self {
+        Self::start_on(Terms { config: Config::default(), slots: slots.clone(), tls: None })
+    }
+
+    fn start_on(terms: Terms) -> Self {
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
         let tracker = TaskTracker::new();
@@ -88,7 +99,7 @@ impl Server {
         let task = {
             let (tracker, soft, hard) = (tracker.clone(), soft.clone(), hard.clone());
             let router = router(stream, &later, &tracker);
-            async move { serve(listener, router, config, tls, &tracker, soft, hard).await }
+            async move { serve(listener, router, terms, &tracker, soft, hard).await }
         };
         tracker.spawn(task);
         Self { address, tracker, soft, hard, chunks, later }
