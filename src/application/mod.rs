@@ -23,5 +23,6 @@ pub mod read_marks;
 pub mod relief;
 pub mod sessions;
 pub mod trace;
+pub mod trace_state;
 pub mod usecase;
 pub mod vital;

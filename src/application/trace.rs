@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use tokio::task::futures::TaskLocalFuture;
 
+use super::trace_state::TraceState;
+
 tokio::task_local! {
     static CURRENT: RequestContext;
 }
@@ -78,6 +80,8 @@ fn hex(text: &str) -> Option<u128> {
 pub struct RequestContext {
     /// The trace that it belongs to.
     pub trace: Option<TraceContext>,
+    /// What goes with the trace; not without one.
+    pub state: Option<TraceState>,
     /// How the client calls it.
     pub request_id: Option<Arc<str>>,
 }
@@ -85,14 +89,20 @@ pub struct RequestContext {
 impl RequestContext {
     /// From the headers' texts; what is malformed counts as not there. `None` if nothing is left.
     #[must_use]
-    pub fn read(traceparent: Option<&str>, request_id: Option<&str>) -> Option<Self> {
+    pub fn read<'h>(
+        traceparent: Option<&str>,
+        tracestate: impl IntoIterator<Item = &'h str>,
+        request_id: Option<&str>,
+    ) -> Option<Self> {
         let sound = |id: &&str| {
             (1..=REQUEST_ID_MAX_BYTES).contains(&id.len())
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:+/=".contains(&byte))
         };
         let trace = traceparent.and_then(TraceContext::parse);
+        // §3.3: of a trace that is not there, no state is worth anything.
+        let state = trace.and_then(|_| TraceState::read(tracestate));
         let request_id = request_id.filter(sound).map(Arc::from);
-        (trace.is_some() || request_id.is_some()).then_some(Self { trace, request_id })
+        (trace.is_some() || request_id.is_some()).then_some(Self { trace, state, request_id })
     }
 
     /// That of the request for which the current task works.
@@ -150,17 +160,28 @@ mod tests {
 
     #[test]
     fn a_request_id_that_could_break_a_log_or_a_header_is_not_taken() {
-        let read = |id| RequestContext::read(None, Some(id));
+        let read = |id| RequestContext::read(None, [], Some(id));
         assert_eq!(read("req-1").unwrap().request_id.as_deref(), Some("req-1"));
         for id in ["", "a b", "a\nb", "\"", &"a".repeat(129)] {
             assert_eq!(read(id), None, "{id:?}");
         }
-        assert!(RequestContext::read(Some(TRACEPARENT), Some("a b")).unwrap().request_id.is_none());
+        assert!(RequestContext::read(Some(TRACEPARENT), [], Some("a b")).unwrap().request_id.is_none());
+    }
+
+    #[test]
+    fn a_state_goes_with_a_trace_and_never_without_one() {
+        let state =
+            |traceparent, state| RequestContext::read(traceparent, [state], Some("req-1")).unwrap().state;
+        assert_eq!(state(Some(TRACEPARENT), "a=1").unwrap().as_str(), "a=1");
+        assert_eq!(state(Some(TRACEPARENT), "A=1"), None);
+        assert_eq!(state(Some("00-garbage"), "a=1"), None);
+        assert_eq!(state(None, "a=1"), None);
+        assert!(RequestContext::read(Some(TRACEPARENT), ["A=1"], None).unwrap().trace.is_some());
     }
 
     #[tokio::test]
     async fn a_request_is_known_within_its_task_alone() {
-        let context = RequestContext::read(Some(TRACEPARENT), None).unwrap();
+        let context = RequestContext::read(Some(TRACEPARENT), [], None).unwrap();
         assert_eq!(RequestContext::current(), None);
         assert_eq!(context.clone().scope(async { RequestContext::current() }).await, Some(context));
     }

@@ -89,9 +89,11 @@ async fn every_call_of_the_store_carries_trace_request_and_session() {
     let (address, calls) = store().await;
     let node = start(address);
     let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-    let headers = [("traceparent", TRACEPARENT), ("x-request-id", "req-7")];
+    let headers =
+        [("traceparent", TRACEPARENT), ("x-request-id", "req-7"), ("tracestate", "rojo=1, congo=2")];
     let poll = http.get(format!("{}/v1/poll?dialogs=tea", node.public)).bearer_auth(&node.token);
     let poll = poll.header(headers[0].0, headers[0].1).header(headers[1].0, headers[1].1);
+    let poll = poll.header(headers[2].0, headers[2].1);
     let welcome: Value = serde_json::from_str(&poll.send().await.unwrap().text().await.unwrap()).unwrap();
     let session = welcome["session"].as_str().unwrap_or_else(|| panic!("{welcome}"));
     let asked = calls.with("a question about membership", |(method, _)| *method == "CheckMembership").await;
@@ -100,18 +102,22 @@ async fn every_call_of_the_store_carries_trace_request_and_session() {
     assert_eq!(value(asked, "x-session-id"), session);
     assert!(value(asked, "traceparent").starts_with(&format!("00-{TRACE}-")), "{asked:?}");
     assert_ne!(value(asked, "traceparent"), TRACEPARENT, "a span of its own");
+    assert_eq!(value(asked, "tracestate"), "rojo=1,congo=2");
 
     // By WebSocket: the trace is that of the request that opened it, the request id is each command's own.
     let url = format!("{}/v1/ws?session={session}", node.public.replace("http", "ws"));
     let mut request = url.into_client_request().unwrap();
     request.headers_mut().insert("authorization", format!("Bearer {}", node.token).parse().unwrap());
-    request.headers_mut().insert(headers[0].0, headers[0].1.parse().unwrap());
+    for (name, text) in [headers[0], headers[2]] {
+        request.headers_mut().insert(name, text.parse().unwrap());
+    }
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
     socket.send(Message::text(message("tea", "c1", "Kettle is on.").to_string())).await.unwrap();
     let sent = calls.with("a message", |(method, _)| *method == "Send").await;
     let sent = sent.iter().find(|(method, _)| *method == "Send").unwrap();
     assert!(value(sent, "traceparent").starts_with(&format!("00-{TRACE}-")), "{sent:?}");
     assert_eq!(value(sent, "x-session-id"), session);
+    assert_eq!(value(sent, "tracestate"), "rojo=1,congo=2");
     assert_eq!(value(sent, "x-request-id").len(), 36, "a UUID: {sent:?}");
 
     // Who names no trace gets one all the same.
@@ -125,5 +131,6 @@ async fn every_call_of_the_store_carries_trace_request_and_session() {
     let other =
         all.iter().find(|call| call.0 == "Send" && !value(call, "traceparent").contains(TRACE)).unwrap();
     assert!(value(other, "traceparent").ends_with("-00"), "not recorded: {other:?}");
+    assert!(other.1.get("tracestate").is_none(), "{other:?}");
     assert!(node.program.ended().is_none());
 }

@@ -67,5 +67,7 @@ impl Asked {
 #[must_use]
 pub fn request_context(headers: &HeaderMap) -> Option<RequestContext> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    RequestContext::read(text("traceparent"), text("x-request-id"))
+    // What is not text comes as a list that is none.
+    let state = headers.get_all("tracestate").iter().map(|value| value.to_str().unwrap_or("?"));
+    RequestContext::read(text("traceparent"), state, text("x-request-id"))
 }

@@ -98,8 +98,8 @@ type Begun = Option<Result<(Box<Connection>, Option<Box<RequestContext>>), Box<(
 /// From the upgrade to an attached connection.
 async fn begin(edge: Arc<Edge>, upgrade: Upgrade, deflates: bool, asking: Asking) -> Begun {
     // All that is said here belongs to the trace of the request that opened it; each command has an id of its own.
-    let request = request_context(&asking.headers).and_then(|request| request.trace);
-    let request = request.map(|trace| Box::new(RequestContext { trace: Some(trace), request_id: None }));
+    let request = request_context(&asking.headers).filter(|request| request.trace.is_some());
+    let request = request.map(|request| Box::new(RequestContext { request_id: None, ..request }));
     let limits = MessageLimits::of_bytes(edge.config.ws_frame_bytes);
     let (stream, read_ahead) = upgrade.connection().await?;
     let mut socket: Socket = WebSocket::new(stream, read_ahead, limits);

@@ -21,15 +21,21 @@ impl CallMetadata {
             Some(id) => String::from(&*id),
             None => Uuid::now_v7().to_string(),
         };
-        let trace = own.or_else(|| request.trace.map(TraceContext::child)).unwrap_or_else(fresh_trace);
-        let mut entries = Vec::with_capacity(3);
+        let client = request.trace;
+        let trace = own.or_else(|| client.map(TraceContext::child)).unwrap_or_else(fresh_trace);
+        let mut entries = Vec::with_capacity(4);
         let mut put = |name, value: &str| {
-            // All three are ASCII by construction; if that ever broke, a call without them is better than none.
+            // All of them are ASCII by construction; if that ever broke, a call without them is better than none.
             if let Ok(value) = MetadataValue::try_from(value) {
                 entries.push((name, value));
             }
         };
         put("traceparent", &trace.to_string());
+        // It says nothing of another trace.
+        let state = request.state.filter(|_| client.is_some_and(|client| client.trace == trace.trace));
+        if let Some(state) = state {
+            put("tracestate", state.as_str());
+        }
         put("x-request-id", &request_id);
         if let Some(session) = &call.session_id {
             put("x-session-id", session.as_str());
@@ -81,14 +87,20 @@ mod tests {
     #[tokio::test]
     async fn a_call_belongs_to_the_trace_and_the_request_of_its_client() {
         let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let context = RequestContext::read(Some(traceparent), Some("req-1")).unwrap();
+        let context = RequestContext::read(Some(traceparent), ["a=1", "b=2"], Some("req-1")).unwrap();
         let mut request = Request::new(());
-        context.scope(async { CallMetadata::new(&call(None), None).attach(&mut request) }).await;
+        context.clone().scope(async { CallMetadata::new(&call(None), None).attach(&mut request) }).await;
         let value = |name| request.metadata().get(name).unwrap().to_str().unwrap();
         assert_eq!(value("x-request-id"), "req-1");
         assert!(value("traceparent").starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
         assert!(value("traceparent").ends_with("-01"));
         assert_ne!(value("traceparent"), traceparent, "a span of its own");
+        assert_eq!(value("tracestate"), "a=1,b=2");
+
+        let another = fresh_trace();
+        let mut request = Request::new(());
+        context.scope(async { CallMetadata::new(&call(None), Some(another)).attach(&mut request) }).await;
+        assert!(request.metadata().get("tracestate").is_none(), "it is of the client's trace");
     }
 
     #[test]
