@@ -68,6 +68,8 @@ pub struct Session {
     pub(super) revision: u32,
     /// See [`SessionSnapshot::based_on`].
     pub(super) based_on: Option<(u32, u32)>,
+    /// The newest number that the record knows of.
+    pub(super) recorded: u64,
     /// What the lost queue had handed out after the acknowledged place.
     pub(super) sent_before: Vec<SentSnapshot>,
     /// Where the reader stood when a catch-up found the queue full: until it moves on, reading a log is in vain.
@@ -138,6 +140,7 @@ impl Session {
             lost_queue: false,
             revision: 0,
             based_on: None,
+            recorded: 0,
             sent_before: Vec::new(),
             full_at: None,
             ephemerals: Ephemerals::default(),
@@ -176,10 +179,16 @@ impl Session {
         session.delivered_exactly = snapshot.delivered_exactly;
         session.lost_queue = true;
         session.based_on = Some((acknowledged.epoch, snapshot.revision));
+        session.recorded = snapshot.newest;
         session.sent_before = snapshot.sent;
         session.highest_attach = snapshot.highest_attach;
         session.follow_all = snapshot.follow_all;
+        let at = acknowledged.watermark;
         for saved in snapshot.subscriptions {
+            let from = match saved.numbered {
+                Some(numbered) => CatchUpFrom::Since { at, numbered },
+                None => CatchUpFrom::Position,
+            };
             let subscription = Subscription {
                 position: saved.delivered.clone(),
                 delivered: saved.delivered,
@@ -189,11 +198,7 @@ impl Session {
                 round: 0,
                 in_step: saved.in_step,
                 confirmed: saved.confirmed,
-                flow: Flow::Behind {
-                    from: CatchUpFrom::Position,
-                    settled: acknowledged.watermark,
-                    seen: None,
-                },
+                flow: Flow::Behind { from, settled: acknowledged.watermark, seen: None },
             };
             session.subscriptions.insert(saved.feed, subscription);
         }
@@ -220,9 +225,11 @@ impl Session {
             } else {
                 (&subscription.delivered, subscription.delivered_message_seq)
             };
+            let numbered = subscription.numbered().filter(|_| !self.lost_queue);
             SubscriptionSnapshot {
                 feed: feed.clone(),
                 delivered: delivered.clone(),
+                numbered: numbered.filter(|place| place.epoch == delivered.epoch).map(|place| place.offset),
                 last_message_seq: seq,
                 options: subscription.options,
                 // A number that was never sent may yet be given to something else.
@@ -239,6 +246,7 @@ impl Session {
             acknowledged: self.acknowledged,
             highest_attach: self.highest_attach,
             follow_all: self.follow_all,
+            newest: self.outbox.last(),
             delivered_as_of,
             subscriptions,
             delivered_exactly: self.delivered_exactly || (all_delivered && self.subscriptions.behind() == 0),

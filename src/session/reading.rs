@@ -10,7 +10,7 @@ use super::reader::{
     AttachRefused, AttachRequest, Attached, Attachment, Dismissal, DrainBudget, Drained, Outgoing, Reader,
     ReaderId, Resume, Transport,
 };
-use super::subscriptions::{CLOCKS_APART_MAX, CatchUpFrom, Flow, Subscription};
+use super::subscriptions::{CLOCKS_APART_MAX, CatchUpFrom, Flow};
 use crate::domain::event::LogPosition;
 use crate::domain::time::{Tick, UnixMillis};
 
@@ -366,9 +366,10 @@ impl Session {
         }
         let exact = !regressed && self.note_delivered_up_to(cursor);
         self.delivered_exactly = exact;
+        let recorded = cursor.epoch == self.epoch && cursor.number <= self.recorded;
         self.epoch = self.epoch.wrapping_add(1).max(1);
         // What another node has numbered since the record was written, nobody knows.
-        let numbered_here = !std::mem::take(&mut self.lost_queue);
+        let numbered_known = !std::mem::take(&mut self.lost_queue) || recorded;
         self.full_at = None;
         self.outbox =
             Outbox::new(self.config.outbox, cursor.number, cursor.watermark).counted_by(&self.config.ledger);
@@ -386,7 +387,7 @@ impl Session {
                 }
                 subscription.delivered_message_seq = 0;
             }
-            let numbered = numbered_up_to(subscription, numbered_here);
+            let numbered = subscription.numbered().filter(|_| numbered_known);
             let since = |position: &LogPosition| {
                 let same_log = numbered.as_ref().filter(|numbered| numbered.epoch == position.epoch);
                 CatchUpFrom::Since { at, numbered: same_log.map_or(u64::MAX, |numbered| numbered.offset) }
@@ -404,18 +405,6 @@ impl Session {
             subscription.last_message_seq = subscription.delivered_message_seq;
             subscription.flow = Flow::Behind { from, settled: cursor.watermark, seen: None };
         });
-    }
-}
-
-/// Beyond which place nothing of a feed was ever numbered; `None` if nobody knows.
-fn numbered_up_to(subscription: &Subscription, numbered_here: bool) -> Option<LogPosition> {
-    let position = &subscription.position;
-    match subscription.flow {
-        // It has not moved since an earlier rebuild.
-        Flow::Behind { from: CatchUpFrom::Since { numbered, .. }, .. } => {
-            Some(LogPosition { epoch: position.epoch.clone(), offset: numbered })
-        }
-        _ => numbered_here.then(|| position.clone()),
     }
 }
 

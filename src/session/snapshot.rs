@@ -22,6 +22,8 @@ pub struct SubscriptionSnapshot {
     pub feed: FeedKey,
     /// What the client has surely received: the position at the acknowledged cursor.
     pub delivered: LogPosition,
+    /// Nothing of that log beyond this offset was numbered by [`SessionSnapshot::newest`]; `None` if nobody knows.
+    pub numbered: Option<u64>,
     /// `seq` of the last message known to be delivered; 0 when none is known.
     pub last_message_seq: u64,
     /// What it asks for.
@@ -58,6 +60,8 @@ pub struct SessionSnapshot {
     pub first_epoch: u32,
     /// The newest acknowledged cursor; its epoch is the session's current generation.
     pub acknowledged: Cursor,
+    /// The newest number: of a later cursor the record knows nothing.
+    pub newest: u64,
     /// Generation and number that the delivered positions belong to: a cursor below lacks some of it. Of an older
     /// generation than [`Self::acknowledged`] if nothing has been acknowledged since the session was rebuilt.
     pub delivered_as_of: (u32, u64),

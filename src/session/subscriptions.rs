@@ -132,6 +132,17 @@ impl Subscription {
         }
     }
 
+    /// Beyond which place nothing was ever numbered; `None` if nobody knows.
+    pub(super) fn numbered(&self) -> Option<LogPosition> {
+        let offset = match self.flow {
+            Flow::Behind { from: CatchUpFrom::Since { numbered: u64::MAX, .. }, .. } => return None,
+            // It has not moved since an earlier rebuild.
+            Flow::Behind { from: CatchUpFrom::Since { numbered, .. }, .. } => numbered,
+            _ => self.position.offset,
+        };
+        Some(LogPosition { epoch: self.position.epoch.clone(), offset })
+    }
+
     /// No place in the log is known any more: whatever it has is told again, after a gap.
     pub fn lose_place(&mut self) {
         self.position = nowhere();

@@ -46,6 +46,7 @@ fn snapshot(epoch: u32) -> SessionSnapshot {
         device_id: None,
         first_epoch: 1,
         acknowledged: Cursor { epoch, number: 0, watermark: UnixMillis(3) },
+        newest: 0,
         delivered_as_of: (epoch, 0),
         highest_attach: None,
         follow_all: None,

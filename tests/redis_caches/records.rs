@@ -31,6 +31,7 @@ fn snapshot(name: &str, epoch: u32, number: u64) -> SessionSnapshot {
         },
         feed,
         delivered: LogPosition { epoch: "e\"1".into(), offset: u64::MAX },
+        numbered: Some(u64::MAX),
         last_message_seq: 7,
         options: SubscribeOptions { presence, typing },
     };
@@ -44,6 +45,7 @@ fn snapshot(name: &str, epoch: u32, number: u64) -> SessionSnapshot {
         device_id: Some(DeviceId::parse("phone").unwrap()),
         first_epoch: 1,
         acknowledged: Cursor { epoch, number, watermark: UnixMillis(3) },
+        newest: number,
         delivered_as_of: (1, 0),
         highest_attach: Some(u64::MAX),
         follow_all: Some(SubscribeOptions { presence: true, typing: false }),

@@ -2,6 +2,7 @@
 
 use edgeway::domain::event::LogPosition;
 use edgeway::domain::time::Tick;
+use edgeway::session::cursor::Cursor;
 use edgeway::session::intake::Progress;
 use edgeway::session::machine::Session;
 use edgeway::session::reader::{AttachRefused, Dismissal, DrainBudget, Drained, Resume};
@@ -66,6 +67,30 @@ fn a_live_event_that_was_lost_is_read_by_a_rebuild_however_old_it_is() {
     let log = LogExtent { head: &head, first_offset: 1, first_since: 2 };
     let replay = plan(&asked.position, asked.from, log);
     assert_eq!(replay, Replay { gap: None, after_offset: 0 }, "{asked:?}");
+}
+
+#[test]
+fn a_live_event_that_was_lost_is_read_at_another_node_too_if_the_record_is_no_older_than_the_cursor() {
+    let config = config(2, 1000);
+    let mut session = session(&config, &["d", "quiet"]);
+    let reader = attach(&mut session, None).reader;
+    let mut last = None;
+    for offset in 1..=6 {
+        session.push(&message_at(&feed("d"), offset, BEGAN.0 + offset * 60_000), SETTLED);
+        last = read(&mut session, reader).pop();
+    }
+    let (cursor, _) = last.unwrap();
+    let later = Cursor { number: cursor.number + 1, ..cursor };
+    // Of the later cursor the record does not know what it covers: its time has to say.
+    for (cursor, after_offset) in [(cursor, 0), (later, 1)] {
+        let mut moved = Session::from_snapshot(config.clone(), session.snapshot(), Tick(0));
+        attach(&mut moved, Some(cursor));
+        let asked = moved.catch_up(&feed("quiet")).unwrap();
+        let head = at(1);
+        let log = LogExtent { head: &head, first_offset: 1, first_since: 2 };
+        let replay = plan(&asked.position, asked.from, log);
+        assert_eq!(replay, Replay { gap: None, after_offset }, "{asked:?}");
+    }
 }
 
 #[test]

@@ -67,7 +67,7 @@ mod tests {
     ];
 
     /// Faults that were found beyond the seeds of every run.
-    const ONCE_FAILED: [(u64, &str); 17] = [
+    const ONCE_FAILED: [(u64, &str); 21] = [
         (1150, "a removal between the Store's answer and the subscription"),
         (2061, "a dialog that could not be followed when all were asked for was never tried again"),
         (4129, "a dialog that could not be followed when all were asked for was never tried again"),
@@ -81,6 +81,19 @@ mod tests {
         (3362, "`subscribe` was answered with not_member, and the dialog went on"),
         (6273, "rebuilt by time, a live message that was lost and not missed yet counted as delivered"),
         (14680, "told of a new log, and then once more of the old one, from memory"),
+        (14897, "a removal that was trimmed from its log was heard of after what followed the gap"),
+        (
+            4431,
+            "rebuilt elsewhere by time, a live message that was lost and not missed yet counted as delivered",
+        ),
+        (
+            7968,
+            "rebuilt elsewhere by time, a live message that was lost and not missed yet counted as delivered",
+        ),
+        (
+            11547,
+            "rebuilt elsewhere by time, a live message that was lost and not missed yet counted as delivered",
+        ),
         (15121, "messages that the Store had and the log did not counted as had by whoever began to follow"),
         (15035, "rebuilt amid the messages that make up for a gap, told what lies in the gap"),
         (15556, "told of a log that had lost its end, rebuilt elsewhere as if it had not been"),

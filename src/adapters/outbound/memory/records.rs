@@ -162,6 +162,7 @@ mod tests {
         let subscription = SubscriptionSnapshot {
             feed: FeedKey::Dialog(DialogId::parse("d").unwrap()),
             delivered: LogPosition { epoch: "e".into(), offset: 1 },
+            numbered: Some(1),
             last_message_seq: 1,
             in_step: None,
             confirmed: Confirmed {
@@ -177,6 +178,7 @@ mod tests {
             device_id: None,
             first_epoch: 1,
             acknowledged: Cursor { epoch: 1, number: 2, watermark: UnixMillis(3) },
+            newest: 2,
             delivered_as_of: (1, 2),
             highest_attach: None,
             revision: 0,

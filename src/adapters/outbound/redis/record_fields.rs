@@ -24,6 +24,7 @@ const FOLLOW_ALL: &str = "follow_all";
 const SUBSCRIPTIONS: &str = "subscriptions";
 const DELIVERED_EXACTLY: &str = "delivered_exactly";
 const SENT: &str = "sent";
+const NEWEST: &str = "newest";
 
 #[derive(Serialize, Deserialize)]
 struct Options {
@@ -53,6 +54,9 @@ struct Subscription<'a> {
     feed: String,
     #[serde(borrow)]
     delivered: Position<'a>,
+    /// Nothing of the log beyond this offset was numbered, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    numbered: Option<u64>,
     seq: u64,
     presence: bool,
     typing: bool,
@@ -141,6 +145,7 @@ pub(super) fn written(snapshot: &SessionSnapshot) -> Result<Vec<(&'static str, S
         (DELIVERED_EXACTLY, snapshot.delivered_exactly.to_string()),
         (DELIVERED_AS_OF, serde_json::to_string(&snapshot.delivered_as_of)?),
         (SENT, serde_json::to_string(&sent)?),
+        (NEWEST, snapshot.newest.to_string()),
     ];
     if let Some(device) = &snapshot.device_id {
         fields.push((DEVICE, device.to_string()));
@@ -168,6 +173,7 @@ pub(super) fn read<S: BuildHasher>(
         device_id: field(DEVICE).map(DeviceId::parse).transpose().ok()?,
         first_epoch: field(FIRST_EPOCH)?.parse().ok()?,
         acknowledged: acknowledged(field(ACKNOWLEDGED)?, field("epoch")?)?,
+        newest: field(NEWEST).map_or(Ok(0), str::parse).ok()?,
         delivered_as_of: serde_json::from_str(field(DELIVERED_AS_OF)?).ok()?,
         highest_attach: field(ATTACH).map(str::parse).transpose().ok()?,
         follow_all: field(FOLLOW_ALL).map(options).transpose().ok()?,
@@ -220,6 +226,7 @@ fn kept(snapshot: &SubscriptionSnapshot) -> Subscription<'_> {
     Subscription {
         feed: snapshot.feed.to_string(),
         delivered: Position::of(&snapshot.delivered),
+        numbered: snapshot.numbered,
         seq: snapshot.last_message_seq,
         presence,
         typing,
@@ -240,6 +247,7 @@ fn subscription(kept: Subscription<'_>) -> Option<SubscriptionSnapshot> {
     Some(SubscriptionSnapshot {
         feed: feed_key(&kept.feed)?,
         delivered: kept.delivered.into(),
+        numbered: kept.numbered,
         last_message_seq: kept.seq,
         options: SubscribeOptions { presence: kept.presence, typing: kept.typing },
         in_step: kept.in_step.map(|since| InStep {
@@ -277,6 +285,7 @@ mod tests {
         let followed = SubscriptionSnapshot {
             feed: dialog(),
             delivered: position("e\"1", u64::MAX),
+            numbered: Some(24),
             last_message_seq: 7,
             options: SubscribeOptions { presence: true, typing: false },
             in_step: Some(InStep { epoch: u32::MAX, number: 8, position: position("e2", 9) }),
@@ -289,6 +298,7 @@ mod tests {
         let never_in_step = SubscriptionSnapshot {
             feed: own(),
             delivered: position(NOWHERE, 0),
+            numbered: None,
             last_message_seq: 0,
             options: SubscribeOptions { presence: false, typing: true },
             in_step: None,
@@ -301,6 +311,7 @@ mod tests {
             device_id: Some(DeviceId::parse("phone").unwrap()),
             first_epoch: 1,
             acknowledged: Cursor { epoch: 2, number: 3, watermark: UnixMillis(4) },
+            newest: 25,
             delivered_as_of: (1, 22),
             highest_attach: Some(5),
             follow_all: Some(SubscribeOptions { presence: true, typing: false }),
