@@ -21,6 +21,7 @@ tests! {
     a_connection_to_the_store_that_is_cut_sliced_and_slowed_leaves_one_message_each,
     half_open_connections_to_the_store_are_found_and_given_up,
     a_store_that_does_not_answer_holds_up_sends_and_nothing_else,
+    a_batch_of_commands_that_was_begun_is_finished_though_its_client_goes_away,
     one_dead_store_of_two_is_not_noticed,
 }
 
@@ -124,6 +125,46 @@ async fn a_store_that_does_not_answer_holds_up_sends_and_nothing_else() {
     bob.next_message_is("held").await;
     alice.say("tea", "after").await;
     bob.next_message_is("after").await;
+}
+
+/// At the session's own node, and at the other, which hands it on.
+async fn a_batch_of_commands_that_was_begun_is_finished_though_its_client_goes_away() {
+    let (nodes, proxy) = behind_a_proxy().await;
+    for (dialog, node) in [("tea", &nodes.a), ("soup", &nodes.b)] {
+        let mut alice = nodes.user("alice").attach_to(Transport::Sse, &[dialog]).await;
+        let mut bob = nodes.user_at_b("bob").attach_to(Transport::Ws, &[dialog]).await;
+        alice.say(dialog, "before").await;
+        bob.next_message_is("before").await;
+        proxy.set(Mode::Hold);
+        let texts = ["one", "two", "three"];
+        let mut batch = vec![json!({ "type": "typing", "dialog_id": dialog, "state": "started" })];
+        batch.extend(texts.map(|text| {
+            let mut command = send(dialog, text, text);
+            command["ref"] = json!(text);
+            command
+        }));
+        let batch = json!(batch);
+        let leaver = node.afresh().user(alice.user());
+        tokio::select! {
+            answer = leaver.post(alice.session(), &batch) => panic!("nothing can be answered yet: {answer:?}"),
+            typing = bob.event_of("typing") => assert_eq!(typing["state"], "started"),
+        }
+        drop(leaver);
+        node.user(alice.user()).settle().await;
+        proxy.set(Mode::Pass);
+        for text in texts {
+            bob.next_message_is(text).await;
+        }
+        // Nor is it done again.
+        let answer = node.user(alice.user()).post(alice.session(), &batch).await;
+        let replies = answer.body["replies"].as_array().unwrap();
+        assert_eq!(replies.len(), 1 + texts.len(), "{answer:?}");
+        for (reply, seq) in replies[1..].iter().zip(2..) {
+            assert_eq!((&reply["duplicate"], &reply["seq"]), (&json!(true), &json!(seq)), "{answer:?}");
+        }
+        alice.say(dialog, "after").await;
+        bob.next_message_is("after").await;
+    }
 }
 
 async fn one_dead_store_of_two_is_not_noticed() {

@@ -14,6 +14,8 @@ use crate::domain::ids::DialogId;
 pub enum Lane {
     /// What changes the session itself.
     Session,
+    /// Batches of commands.
+    Batch,
     /// Sends to a dialog.
     Dialog(DialogId),
 }

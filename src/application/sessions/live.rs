@@ -39,12 +39,10 @@ pub struct LiveSession {
     id: SessionId,
     user_id: UserId,
     inner: Mutex<Inner>,
-    /// Orders sends by dialog.
+    /// Orders sends by dialog, and batches of commands.
     pub lanes: Arc<Lanes>,
     /// What it has used up of its rates.
     pub allowance: Allowance,
-    /// Held while a batch of commands is worked off.
-    pub batch: tokio::sync::Mutex<()>,
     /// How much of its life has been told.
     pub told: Mutex<Told>,
     cared_for: AtomicBool,
@@ -109,7 +107,6 @@ impl LiveSession {
             }),
             lanes: Arc::default(),
             allowance: Allowance::default(),
-            batch: tokio::sync::Mutex::new(()),
             told: Mutex::default(),
             cared_for: AtomicBool::new(false),
             verifying: AtomicBool::new(false),

@@ -11,6 +11,8 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::asked::Asked;
 use super::attach_query::AttachQuery;
@@ -24,6 +26,7 @@ use crate::adapters::inbound::wire::replies::reply_json;
 use crate::application::command::{Command, Reply};
 use crate::application::ports::auth::Identity;
 use crate::application::ports::telemetry::occurrence::Occurrence;
+use crate::application::sessions::lanes::Lane;
 use crate::application::sessions::live::LiveSession;
 use crate::application::usecase::attach::session_gone;
 use crate::domain::error::{ErrorCode, Refusal};
@@ -73,50 +76,72 @@ pub async fn post_commands(
     let batch = parse_batch(&body)?;
     drop(body);
 
-    // One batch at a time per session: the next one waits here.
-    let _turn = session.batch.lock().await;
-    let mut replies = b"{\"replies\":[".to_vec();
-    for (index, parsed) in batch.into_iter().enumerate() {
-        if index > 0 {
-            replies.push(b',');
-        }
-        replies.extend_from_slice(&asked.scope(answer(&edge, &identity, &session, parsed)).await);
-    }
-    replies.extend_from_slice(b"]}");
+    // One batch at a time per session: the next one waits here. Whose client goes away before its turn is not begun.
+    let mut turn = session.lanes.enter(Lane::Batch);
+    turn.wait().await;
+    let (answer, answered) = oneshot::channel();
+    let speaker = Speaker { edge: edge.clone(), identity, session };
+    edge.tasks.spawn(async move {
+        let replies = asked.scope(speaker.work_off(batch, || answer.is_closed())).await;
+        drop(turn);
+        // Nobody may be there to hear it: the sends are remembered, and answered again when they are repeated.
+        let _ = answer.send(replies);
+    });
+    let replies = answered.await.map_err(|_| Refusal::new(ErrorCode::Internal, "the commands failed"))?;
     Ok(json(replies).into_response())
 }
 
-async fn answer(
-    edge: &Edge,
-    identity: &Arc<Identity>,
-    session: &Arc<LiveSession>,
-    parsed: Parsed,
-) -> Vec<u8> {
-    let reference = parsed.reference.as_deref();
-    match carry_out(edge, identity, session, parsed.said).await {
-        Ok(reply) => reply_json(&reply, reference),
-        Err(refusal) => error_json(&refusal, reference),
-    }
+/// Who has posted commands.
+struct Speaker {
+    edge: Arc<Edge>,
+    identity: Arc<Identity>,
+    session: Arc<LiveSession>,
 }
 
-async fn carry_out(
-    edge: &Edge,
-    identity: &Arc<Identity>,
-    session: &Arc<LiveSession>,
-    said: Result<Said, Refusal>,
-) -> Result<Reply, Refusal> {
-    let said = said.map_err(|refusal| edge.gateway.refuse_malformed(session, refusal))?;
-    let command: Command = match said {
-        Said::Command(command) => command,
-        Said::Hello(_) => {
-            return Err(Refusal::new(ErrorCode::BadRequest, "hello is a WebSocket's first frame"));
+impl Speaker {
+    /// Works a batch off that has had its turn, also if its client goes away meanwhile: nothing is cut off in the middle
+    /// of a send, and what a closing page has said counts. As for a WebSocket's, there is a time for it; what is begun by
+    /// then is finished.
+    async fn work_off(&self, batch: Vec<Parsed>, is_gone: impl Fn() -> bool) -> Vec<u8> {
+        let patience = self.edge.gateway.config().send_patience;
+        let mut until = None;
+        let mut replies = b"{\"replies\":[".to_vec();
+        for (index, parsed) in batch.into_iter().enumerate() {
+            if is_gone() && Instant::now() > *until.get_or_insert_with(|| Instant::now() + patience) {
+                break;
+            }
+            if index > 0 {
+                replies.push(b',');
+            }
+            replies.extend_from_slice(&self.answer(parsed).await);
         }
-    };
-    // A `bye` earlier in the batch has ended it.
-    if session.peek(|machine| machine.ended().is_some()) {
-        return Err(session_gone());
+        replies.extend_from_slice(b"]}");
+        replies
     }
-    edge.gateway.carry_out(identity, session, command).await
+
+    async fn answer(&self, parsed: Parsed) -> Vec<u8> {
+        let reference = parsed.reference.as_deref();
+        match self.carry_out(parsed.said).await {
+            Ok(reply) => reply_json(&reply, reference),
+            Err(refusal) => error_json(&refusal, reference),
+        }
+    }
+
+    async fn carry_out(&self, said: Result<Said, Refusal>) -> Result<Reply, Refusal> {
+        let gateway = &self.edge.gateway;
+        let said = said.map_err(|refusal| gateway.refuse_malformed(&self.session, refusal))?;
+        let command: Command = match said {
+            Said::Command(command) => command,
+            Said::Hello(_) => {
+                return Err(Refusal::new(ErrorCode::BadRequest, "hello is a WebSocket's first frame"));
+            }
+        };
+        // A `bye` earlier in the batch has ended it.
+        if self.session.peek(|machine| machine.ended().is_some()) {
+            return Err(session_gone());
+        }
+        gateway.carry_out(&self.identity, &self.session, command).await
+    }
 }
 
 fn require_json(headers: &HeaderMap) -> Result<(), Rejection> {
