@@ -1,7 +1,7 @@
 //! Who is being read: told to whoever must know which users can be reached, each turn once.
 //!
-//! What a session's reader does is noted here at once and written later, by one task: no client ever waits for it, and a
-//! bus that is down for longer than the retries costs entries, not connections. A reader that goes and comes back within
+//! What a session's reader does is noted here at once and written later, by one task: no client ever waits for it. While
+//! the bus is down, so much waits for it as there is room for; what comes after that is dropped and counted. A reader that goes and comes back within
 //! a moment (another transport, the next of a chain of polls, another node) has never been away.
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::gateway::Gateway;
 use super::ports::bus::BusError;
 use super::ports::lifecycle::{LifecycleEvent, SessionTurn};
 use super::ports::roster::{ROSTER_BEAT_EVERY, Reaped, RosterStep, Step};
+use super::ports::telemetry::occurrence::Occurrence;
 use super::sessions::live::LiveSession;
 use super::sessions::told::Told;
 use crate::domain::time::{Tick, UnixMillis};
@@ -25,29 +26,34 @@ use crate::session::reader::Transport;
 /// How long nobody must have read a session before it counts as detached; between two polls it is the presence grace,
 /// which is also the most for all others.
 pub const DETACH_GRACE: Duration = Duration::from_secs(5);
-/// Steps that wait to be written; beyond it they are dropped.
+/// Steps that wait to be noted in the roster; beyond it they are dropped. About 100 bytes each.
 pub const STEPS_MAX: usize = 65_536;
-/// Steps that are written at once.
-const STEPS_AT_ONCE_MAX: usize = 256;
+/// Entries that wait to be written to the log; beyond it they are dropped. About 150 bytes each.
+pub const EVENTS_MAX: usize = 65_536;
+/// Steps, or entries, that are written at once.
+const AT_ONCE_MAX: usize = 256;
 /// First wait before what could not be written is tried again.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait before what could not be written is tried again.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// How often what could not be written is tried again: about 16 s in all.
-const RETRIES_MAX: u32 = 8;
+/// After so many vain tries, about 16 s, it is logged.
+const RETRIES_UNTOLD: u32 = 8;
 
-/// Steps on their way to be written.
+/// Steps on their way to the roster, and what came of them on its way to the log.
 #[derive(Debug)]
 pub struct Lifecycle {
     steps: mpsc::Sender<RosterStep>,
-    taken: Mutex<Option<mpsc::Receiver<RosterStep>>>,
+    events: mpsc::Sender<LifecycleEvent>,
+    taken: Mutex<Option<(mpsc::Receiver<RosterStep>, mpsc::Receiver<LifecycleEvent>)>>,
     farewell_said: AtomicBool,
 }
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        let (steps, taken) = mpsc::channel(STEPS_MAX);
-        Self { steps, taken: Mutex::new(Some(taken)), farewell_said: AtomicBool::new(false) }
+        let (steps, steps_taken) = mpsc::channel(STEPS_MAX);
+        let (events, events_taken) = mpsc::channel(EVENTS_MAX);
+        let taken = Mutex::new(Some((steps_taken, events_taken)));
+        Self { steps, events, taken, farewell_said: AtomicBool::new(false) }
     }
 }
 
@@ -116,29 +122,46 @@ impl Gateway {
     }
 
     pub(super) fn note_step(&self, step: RosterStep) {
+        self.put(&self.lifecycle.steps, step);
+    }
+
+    fn put<T>(&self, queue: &mpsc::Sender<T>, entry: T) {
         // Nobody writes any more when the node ends: the roster says what became of its sessions.
-        if let Err(TrySendError::Full(_)) = self.lifecycle.steps.try_send(step) {
-            tracing::debug!("too many lifecycle entries wait to be written: one is dropped");
+        if let Err(TrySendError::Full(_)) = queue.try_send(entry) {
+            self.ports.telemetry.record(Occurrence::LifecycleDropped);
         }
     }
 
     /// Writes what was noted, until it is cancelled.
     pub(super) async fn write_lifecycle(&self) {
-        let Some(mut taken) = self.lifecycle.taken.lock().take() else {
+        let Some((steps, events)) = self.lifecycle.taken.lock().take() else {
             return std::future::pending().await;
         };
+        // Side by side: a log that takes nothing must not keep the roster from knowing who has gone.
+        tokio::join!(self.note_steps(steps), self.append_events(events));
+    }
+
+    async fn note_steps(&self, mut taken: mpsc::Receiver<RosterStep>) {
         let mut steps = Vec::new();
-        while taken.recv_many(&mut steps, STEPS_AT_ONCE_MAX).await > 0 {
-            self.write_steps(&steps).await;
+        while taken.recv_many(&mut steps, AT_ONCE_MAX).await > 0 {
+            let noted = patiently(|_| self.ports.roster.note(&steps)).await;
+            self.tell_noted(&steps, noted);
             steps.clear();
         }
     }
 
-    async fn write_steps(&self, steps: &[RosterStep]) {
-        let Some(noted) = patiently(|_| self.ports.roster.note(steps)).await else { return };
-        let changes = steps.iter().zip(noted).filter_map(|(step, others)| {
-            let (Step::Turn(turn), Some(others)) = (step.step, others) else { return None };
-            Some(LifecycleEvent {
+    async fn append_events(&self, mut taken: mpsc::Receiver<LifecycleEvent>) {
+        let mut events = Vec::new();
+        while taken.recv_many(&mut events, AT_ONCE_MAX).await > 0 {
+            patiently(|again| self.ports.lifecycle.append(&events, again)).await;
+            events.clear();
+        }
+    }
+
+    fn tell_noted(&self, steps: &[RosterStep], noted: Vec<Option<usize>>) {
+        for (step, others) in steps.iter().zip(noted) {
+            let (Step::Turn(turn), Some(others)) = (step.step, others) else { continue };
+            let event = LifecycleEvent {
                 turn,
                 user_id: step.user_id.clone(),
                 session_id: step.session_id.clone(),
@@ -147,14 +170,8 @@ impl Gateway {
                 node: self.config.node.clone(),
                 others,
                 at: step.at,
-            })
-        });
-        self.append(&changes.collect::<Vec<_>>()).await;
-    }
-
-    async fn append(&self, events: &[LifecycleEvent]) {
-        if !events.is_empty() {
-            patiently(|again| self.ports.lifecycle.append(events, again)).await;
+            };
+            self.put(&self.lifecycle.events, event);
         }
     }
 
@@ -180,23 +197,25 @@ impl Gateway {
             if reaped.is_empty() {
                 return Ok(());
             }
-            self.tell_reaped(reaped).await;
+            self.tell_reaped(reaped);
         }
     }
 
-    pub(super) async fn tell_reaped(&self, reaped: Vec<Reaped>) {
+    pub(super) fn tell_reaped(&self, reaped: Vec<Reaped>) {
         let at = self.ports.clock.unix();
-        let events = reaped.into_iter().map(|reaped| LifecycleEvent {
-            turn: SessionTurn::Ended,
-            user_id: reaped.user_id,
-            session_id: reaped.session_id,
-            device_id: reaped.device_id,
-            transport: reaped.transport,
-            node: reaped.node,
-            others: reaped.others,
-            at,
-        });
-        self.append(&events.collect::<Vec<_>>()).await;
+        for reaped in reaped {
+            let event = LifecycleEvent {
+                turn: SessionTurn::Ended,
+                user_id: reaped.user_id,
+                session_id: reaped.session_id,
+                device_id: reaped.device_id,
+                transport: reaped.transport,
+                node: reaped.node,
+                others: reaped.others,
+                at,
+            };
+            self.put(&self.lifecycle.events, event);
+        }
     }
 
     /// The node is going: sessions that have not come back elsewhere by `after` have ended.
@@ -208,23 +227,22 @@ impl Gateway {
     }
 }
 
-/// Tries again for a while; says whether it is not the first time. `None`: in vain.
-async fn patiently<T, Trying>(mut attempt: impl FnMut(bool) -> Trying) -> Option<T>
+/// Tries until it succeeds; says whether it is not the first time. What comes meanwhile waits in a queue that is bounded.
+async fn patiently<T, Trying>(mut attempt: impl FnMut(bool) -> Trying) -> T
 where
     Trying: Future<Output = Result<T, BusError>>,
 {
-    let mut wait = RETRY_FIRST;
-    for retry in 0..=RETRIES_MAX {
-        match attempt(retry > 0).await {
-            Ok(done) => return Some(done),
-            Err(error) if retry == RETRIES_MAX => {
-                tracing::warn!(%error, "lifecycle entries are lost: the bus takes none");
+    let (mut wait, mut retries) = (RETRY_FIRST, 0u32);
+    loop {
+        match attempt(retries > 0).await {
+            Ok(done) => return done,
+            Err(error) if retries == RETRIES_UNTOLD => {
+                tracing::warn!(%error, "lifecycle entries wait: the bus takes none");
             }
-            Err(_) => {
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(RETRY_MAX);
-            }
+            Err(_) => {}
         }
+        retries = retries.saturating_add(1);
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RETRY_MAX);
     }
-    None
 }

@@ -2,6 +2,8 @@
 //! Store that is played and time that is paused. For what takes minutes.
 
 #[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod memberships;

@@ -20,7 +20,6 @@ use edgeway::application::gateway::{Config, Gateway, Ports};
 use edgeway::application::ports::auth::{AuthError, Authenticator, Identity, Scopes};
 use edgeway::application::ports::bus::EventLog;
 use edgeway::application::ports::clock::Clock;
-use edgeway::application::ports::codec::EventCodec;
 use edgeway::application::ports::telemetry::measure::{Gauges as _, Measure};
 use edgeway::application::ports::telemetry::occurrence::NoTelemetry;
 use edgeway::application::usecase::attach::{AttachInput, Reading};
@@ -66,20 +65,20 @@ pub(crate) struct Node {
 impl Node {
     /// To be called in paused time.
     pub(crate) fn start() -> Self {
-        Self::with_codec(Arc::new(JsonCodec))
+        Self::with(|_| {})
     }
 
-    /// The same with this codec.
-    pub(crate) fn with_codec(codec: Arc<dyn EventCodec>) -> Self {
+    /// The same with other ports.
+    pub(crate) fn with(change: impl FnOnce(&mut Ports)) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let bus = Arc::new(MemoryBus::new(BusConfig::default(), clock.clone()));
         let store = Arc::new(Store::default());
         let config = Config::default();
         let roster = RosterConfig { node: config.node.clone(), resume_window: config.session.resume_window };
-        let ports = Ports {
+        let mut ports = Ports {
             store: store.clone(),
             bus: bus.clone(),
-            codec,
+            codec: Arc::new(JsonCodec),
             idempotency: Arc::new(MemoryIdempotency::new(clock.clone())),
             presence: Arc::new(MemoryPresence::new()),
             records: Arc::new(MemorySessionRecords::new(RecordsConfig::default(), clock.clone())),
@@ -92,6 +91,7 @@ impl Node {
             telemetry: Arc::new(NoTelemetry),
             clock,
         };
+        change(&mut ports);
         let tasks = TaskTracker::new();
         let gateway = Gateway::new(config, ports, tasks.clone());
         let life = CancellationToken::new();

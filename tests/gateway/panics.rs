@@ -73,7 +73,7 @@ fn note(text: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_feed_or_the_care_for_a_session_that_panics_goes_on_and_loses_nothing() {
     for panics in 1..=6 {
-        let node = Node::with_codec(Arc::new(Fragile { panics: AtomicUsize::new(panics) }));
+        let node = Node::with(|ports| ports.codec = Arc::new(Fragile { panics: AtomicUsize::new(panics) }));
         let (alice, bob) = (node.attach("alice").await, node.attach("bob").await);
         for client in [&alice, &bob] {
             client.subscribe(&["tea"]).await.unwrap();

@@ -296,7 +296,7 @@ impl Gateway {
             for node in nodes.iter().filter(|node| **node != self.config.node) {
                 if self.ports.nodes.address(node).await.map_err(bus_refusal)?.is_none() {
                     let reaped = self.ports.roster.reap_user(user, node).await.map_err(bus_refusal)?;
-                    self.tell_reaped(reaped).await;
+                    self.tell_reaped(reaped);
                 }
             }
             entered = enter().await.map_err(bus_refusal)?;

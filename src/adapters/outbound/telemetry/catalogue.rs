@@ -118,6 +118,7 @@ metrics! {
     BusLag: Gauge "bus_lag_seconds", "How far what has surely arrived is behind the time of the bus";
     BusRepairs: Counter "bus_repairs_total", "Feeds that read their log again";
     BusPayloadsSkipped: Counter "bus_payloads_skipped_total", "Payloads of the bus that could not be read";
+    LifecycleDropped: Counter "lifecycle_dropped_total", "Entries of the lifecycle stream that were dropped, since too many waited for the bus";
     JwksFetches: Counter "jwks_fetches_total", "Fetches of the key set";
     JwksKeys: Gauge "jwks_keys", "Keys that tokens can be verified with; 0 when they are too old, too";
     JwksAge: Gauge "jwks_age_seconds", "How long ago the key set was last fetched";
@@ -164,6 +165,7 @@ impl Metric {
             | Self::Feeds
             | Self::BusProbeAge
             | Self::BusLag
+            | Self::LifecycleDropped
             | Self::JwksKeys
             | Self::JwksAge
             | Self::Tasks => Vec::new(),

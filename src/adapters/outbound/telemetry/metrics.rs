@@ -105,6 +105,7 @@ impl Telemetry for Metrics {
                 cells.add_two(Metric::StoreCalls, (method.number(), code.number()), 1);
                 cells.observe(Metric::StoreCallTime, method.number(), took);
             }
+            Occurrence::LifecycleDropped => cells.add(Metric::LifecycleDropped, 1),
             Occurrence::LimitHit(limit) => cells.add_one(Metric::LimitsHit, limit.number(), 1),
         }
     }

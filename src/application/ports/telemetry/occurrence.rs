@@ -55,6 +55,8 @@ pub enum Occurrence {
         /// How long it took.
         took: Duration,
     },
+    /// An entry of the lifecycle stream was dropped, since too many wait for the bus.
+    LifecycleDropped,
     /// A limit was hit.
     LimitHit(Limit),
 }
