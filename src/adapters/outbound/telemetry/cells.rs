@@ -1,6 +1,7 @@
-//! The numbers behind the metrics: one cell for every series, made at the start. To count is one relaxed addition.
+//! The numbers behind the metrics: one cell for every series, made at the start. To count is one relaxed addition, in
+//! cells that few threads write: several cores that count in the same place would spend more on that than on delivering.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::catalogue::{Kind, Metric};
@@ -18,10 +19,21 @@ struct Place {
     width: usize,
 }
 
+/// Copies of all cells, each written by some of the threads; what counts is their sum.
+const COPIES: usize = 8;
+
+thread_local! {
+    /// The copy that this thread writes.
+    static COPY: usize = {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        THREADS.fetch_add(1, Ordering::Relaxed) % COPIES
+    };
+}
+
 /// The cells of all counters and histograms.
 pub struct Cells {
     places: Vec<Place>,
-    cells: Vec<AtomicU64>,
+    copies: [Vec<AtomicU64>; COPIES],
 }
 
 /// What one series of a histogram has seen.
@@ -51,7 +63,7 @@ impl Default for Cells {
             place
         };
         let places = Metric::ALL.iter().map(place).collect();
-        Self { places, cells: (0..cells).map(|_| AtomicU64::new(0)).collect() }
+        Self { places, copies: std::array::from_fn(|_| (0..cells).map(|_| AtomicU64::new(0)).collect()) }
     }
 }
 
@@ -81,33 +93,36 @@ impl Cells {
         self.bump(first + bounds.len() + 1, micros);
     }
 
-    /// The values of a counter's series, in their order.
+    /// The values of a metric's cells, series by series.
     #[must_use]
     pub fn counts(&self, metric: Metric) -> Vec<u64> {
-        self.of(metric).iter().map(|cell| cell.load(Ordering::Relaxed)).collect()
+        let place = &self.places[metric as usize];
+        let cells = place.base..place.base + place.series * place.width;
+        cells.map(|cell| self.sum(cell)).collect()
     }
 
     /// The series of a histogram, in their order.
     #[must_use]
     pub fn buckets(&self, metric: Metric) -> Vec<Buckets> {
         let width = metric.bounds_micros().len() + 2;
-        let read = |series: &[AtomicU64]| {
-            let mut counts: Vec<_> = series.iter().map(|cell| cell.load(Ordering::Relaxed)).collect();
+        let read = |series: &[u64]| {
+            let mut counts = series.to_vec();
             let sum_micros = counts.pop().unwrap_or_default();
             Buckets { counts, sum_micros }
         };
-        self.of(metric).chunks_exact(width).map(read).collect()
+        self.counts(metric).chunks_exact(width).map(read).collect()
     }
 
-    fn of(&self, metric: Metric) -> &[AtomicU64] {
-        let place = &self.places[metric as usize];
-        &self.cells[place.base..place.base + place.series * place.width]
+    fn sum(&self, cell: usize) -> u64 {
+        let read = |copy: &Vec<AtomicU64>| copy.get(cell).map_or(0, |cell| cell.load(Ordering::Relaxed));
+        self.copies.iter().map(read).fold(0, u64::wrapping_add)
     }
 
     fn bump(&self, cell: usize, by: u64) {
-        debug_assert!(cell < self.cells.len());
+        let copy = &self.copies[COPY.with(|copy| *copy)];
+        debug_assert!(cell < copy.len());
         // A number out of range would be a mistake of ours: no reason to end a connection for it.
-        if let Some(cell) = self.cells.get(cell) {
+        if let Some(cell) = copy.get(cell) {
             cell.fetch_add(by, Ordering::Relaxed);
         }
     }
@@ -132,6 +147,18 @@ mod tests {
         for metric in Metric::ALL.iter().filter(|metric| metric.kind() == Kind::Counter) {
             assert!(cells.counts(*metric).iter().all(|count| *count == 1), "{metric:?}");
         }
+    }
+
+    #[test]
+    fn what_all_threads_count_is_added_up() {
+        let cells = Cells::default();
+        std::thread::scope(|scope| {
+            for _ in 0..2 * COPIES {
+                scope.spawn(|| cells.observe(Metric::DeliveryLatency, 0, Duration::from_micros(7)));
+            }
+        });
+        let [buckets] = &cells.buckets(Metric::DeliveryLatency)[..] else { panic!("one series") };
+        assert_eq!((buckets.counts[0], buckets.sum_micros), (2 * COPIES as u64, 7 * 2 * COPIES as u64));
     }
 
     #[test]
