@@ -117,11 +117,11 @@ impl SessionRegistry {
             let rank = self.begun.fetch_add(1, Ordering::Relaxed);
             shard.insert(session.id().clone(), Held { session: session.clone(), rank });
         }
-        self.user_shard(session.user_id())
-            .lock()
-            .entry(session.user_id().clone())
-            .or_default()
-            .push(session.clone());
+        let mut shard = self.user_shard(session.user_id()).lock();
+        let sessions = shard.entry(session.user_id().clone()).or_default();
+        // Most users have one.
+        sessions.reserve_exact(1);
+        sessions.push(session.clone());
         None
     }
 

@@ -142,6 +142,11 @@ impl EventBus for MemoryBus {
 
     fn time(&self) -> UnixMillis {
         let now = self.clock.unix().0;
+        let latest = self.latest_millis.load(Ordering::Acquire);
+        // Asked for with every delivery: written only when a new millisecond has begun.
+        if latest >= now {
+            return UnixMillis(latest);
+        }
         UnixMillis(self.latest_millis.fetch_max(now, Ordering::AcqRel).max(now))
     }
 

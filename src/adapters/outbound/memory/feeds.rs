@@ -39,7 +39,8 @@ impl Feed {
 /// The feeds, each made at its first mention.
 pub(super) struct Feeds {
     config: Config,
-    shards: Sharded<HashMap<FeedKey, Feed>>,
+    /// Boxed: a table is up to half empty.
+    shards: Sharded<HashMap<FeedKey, Box<Feed>>>,
     epochs: Epochs,
     bytes: AtomicUsize,
     count: AtomicUsize,
@@ -68,12 +69,12 @@ impl Feeds {
             let mut shard = self.shards.lock(key);
             let feed = shard.entry(key.clone()).or_insert_with(|| {
                 self.count.fetch_add(1, Ordering::Relaxed);
-                Feed {
+                Box::new(Feed {
                     log: Log::new(self.epochs.next()),
                     channel: Channel::default(),
                     live_to_lose: 0,
                     created: now,
-                }
+                })
             });
             let before = feed.log.bytes();
             self.expire(&mut feed.log, now);

@@ -34,13 +34,30 @@ enum State {
 
 #[derive(Debug)]
 struct Entry {
+    session: SessionId,
     generation: u32,
     state: State,
     /// Of the last step that has changed something.
     token: u64,
 }
 
-type Entries = HashMap<SessionId, Entry>;
+/// Most users have one session: a table for each would be larger than what is in it.
+type Entries = Vec<Entry>;
+
+fn find<'a>(entries: &'a Entries, session: &SessionId) -> Option<&'a Entry> {
+    entries.iter().find(|entry| entry.session == *session)
+}
+
+/// Puts an entry in the place of the one that the session has.
+fn put(entries: &mut Entries, entry: Entry) {
+    match entries.iter_mut().find(|known| known.session == entry.session) {
+        Some(known) => *known = entry,
+        None => {
+            entries.reserve_exact(1);
+            entries.push(entry);
+        }
+    }
+}
 
 /// The roster in the process. Entries go when their sessions do: there are no more of them than of those.
 pub struct MemoryRoster {
@@ -61,7 +78,7 @@ impl MemoryRoster {
         let mut users = self.users.lock(&step.user_id);
         let entries = users.entry(step.user_id.clone()).or_default();
         purge(entries, now);
-        let known = entries.get(&step.session_id);
+        let known = find(entries, &step.session_id);
         let again = known.is_some_and(|known| known.token == step.token);
         let old = known.is_some_and(|known| step.generation < known.generation);
         let before = known.map(|known| known.state);
@@ -84,15 +101,14 @@ impl MemoryRoster {
             match state {
                 Some(state) => {
                     let token = if changed { step.token } else { 0 };
-                    let entry = Entry { generation: step.generation, state, token };
-                    entries.insert(step.session_id.clone(), entry);
+                    let session = step.session_id.clone();
+                    put(entries, Entry { session, generation: step.generation, state, token });
                 }
-                None => drop(entries.remove(&step.session_id)),
+                None => entries.retain(|entry| entry.session != step.session_id),
             }
         }
-        let others = entries
-            .iter()
-            .filter(|(session, entry)| **session != step.session_id && entry.state == State::Attached);
+        let others =
+            entries.iter().filter(|entry| entry.session != step.session_id && entry.state == State::Attached);
         let others = others.count();
         if entries.is_empty() {
             users.remove(&step.user_id);
@@ -102,7 +118,7 @@ impl MemoryRoster {
 }
 
 fn purge(entries: &mut Entries, now: Tick) {
-    entries.retain(|_, entry| match entry.state {
+    entries.retain(|entry| match entry.state {
         State::Attached => true,
         State::New(until) | State::Detached(until) => now < until,
     });
@@ -121,14 +137,14 @@ impl SessionRoster for MemoryRoster {
         let mut users = self.users.lock(user);
         let entries = users.entry(user.clone()).or_default();
         purge(entries, now);
-        if entries.contains_key(session) {
+        if find(entries, session).is_some() {
             return Ok(Entered::Yes);
         }
         if entries.len() >= limit {
             return Ok(Entered::Full { nodes: vec![self.config.node.clone()] });
         }
         let state = State::New(now.plus(self.config.resume_window));
-        entries.insert(session.clone(), Entry { generation, state, token: 0 });
+        put(entries, Entry { session: session.clone(), generation, state, token: 0 });
         Ok(Entered::Yes)
     }
 
