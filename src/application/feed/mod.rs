@@ -2,6 +2,7 @@
 //! stream, and pushes shared, already encoded events into the sessions that follow it.
 
 pub mod context;
+pub mod inbox;
 pub mod one;
 pub mod recent;
 pub mod registry;

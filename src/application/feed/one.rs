@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::context::FeedContext;
+use super::inbox::Inbox;
 use super::recent::Recent;
 use super::subscribers::{Closed, Slot, Subscribers};
 use crate::application::ports::bus::{
@@ -23,12 +24,6 @@ use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::ids::FeedKey;
 use crate::domain::time::UnixMillis;
 
-/// Most payloads that wait between the link and a feed; more are dropped, and read from the log.
-pub const INBOX_PAYLOADS_MAX: usize = 1024;
-/// Most bytes of what waits there; a single larger payload still does.
-pub const INBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Payloads a feed works off before it looks at its inbox again.
-const BATCH_PAYLOADS: usize = 64;
 /// Entries a repair reads at once.
 const REPAIR_PAGE_ENTRIES: usize = 256;
 /// Sessions a broadcast serves before it lets others run.
@@ -51,8 +46,7 @@ pub struct Feed {
 
 #[derive(Default)]
 struct State {
-    inbox: VecDeque<LivePayload>,
-    inbox_bytes: usize,
+    inbox: Inbox,
     /// The inbox was full, or the link was interrupted, or the audit saw more than we have.
     distrust: Option<RepairReason>,
     running: bool,
@@ -92,24 +86,12 @@ impl State {
             self.message_seq = MessageSeq::Known(seq);
         }
     }
-
-    fn is_full(&self) -> bool {
-        self.inbox.len() >= INBOX_PAYLOADS_MAX || self.inbox_bytes >= INBOX_BYTES_MAX
-    }
-}
-
-fn size(payload: &LivePayload) -> usize {
-    match payload {
-        LivePayload::Logged(entry) => entry.json.len(),
-        LivePayload::Ephemeral(json) => json.len(),
-        LivePayload::Garbage(_) | LivePayload::Interrupted => 0,
-    }
 }
 
 /// What a feed does next.
 enum Work {
     Repair(RepairReason),
-    Payloads(Vec<LivePayload>),
+    Payloads(VecDeque<LivePayload>),
 }
 
 /// Forwards the link's payloads; the feed may be gone.
@@ -305,20 +287,17 @@ impl Feed {
                 LivePayload::Interrupted => {
                     state.distrust = Some(RepairReason::Interrupted);
                 }
-                LivePayload::Ephemeral(_) if state.is_full() => {
+                LivePayload::Ephemeral(_) if state.inbox.is_full() => {
                     self.context.telemetry.record(Occurrence::EphemeralDropped);
                 }
-                LivePayload::Logged(_) if state.is_full() => {
+                LivePayload::Logged(_) if state.inbox.is_full() => {
                     state.distrust.get_or_insert(RepairReason::Overflow);
                 }
                 LivePayload::Garbage(why) => {
                     drop(state);
                     return self.context.skipped(&self.key, why);
                 }
-                payload => {
-                    state.inbox_bytes += size(&payload);
-                    state.inbox.push_back(payload);
-                }
+                payload => state.inbox.push(payload),
             }
         }
         self.wake();
@@ -371,14 +350,10 @@ impl Feed {
             return Some(Work::Repair(reason));
         }
         if state.inbox.is_empty() {
-            state.inbox.shrink_to(BATCH_PAYLOADS);
             state.running = false;
             return None;
         }
-        let batch = state.inbox.len().min(BATCH_PAYLOADS);
-        let payloads: Vec<LivePayload> = state.inbox.drain(..batch).collect();
-        state.inbox_bytes -= payloads.iter().map(size).sum::<usize>();
-        Some(Work::Payloads(payloads))
+        Some(Work::Payloads(state.inbox.take_batch()))
     }
 
     async fn work_off(self: &Arc<Self>, payload: LivePayload) {
@@ -569,15 +544,15 @@ impl Feed {
     /// Walks the followers as they are now; no lock is held over a session or an await. `visit` says whether the
     /// session needs care.
     async fn each_session(&self, mut visit: impl FnMut(&Arc<LiveSession>) -> bool) {
-        let chunks = self.subscribers.lock().snapshot();
+        let followers = self.subscribers.lock().snapshot();
         let mut served = 0;
-        for chunk in chunks {
-            for session in chunk.iter().flatten() {
+        for run in followers.runs() {
+            for session in run {
+                served += 1;
                 if visit(session) {
                     self.context.caretaker.attend(session);
                 }
             }
-            served += chunk.len();
             if served >= BROADCAST_SLICE_SESSIONS {
                 served = 0;
                 tokio::task::yield_now().await;

@@ -11,9 +11,12 @@ pub const RECENT_EVENTS_MAX: usize = 128;
 pub const RECENT_BYTES_MAX: usize = 64 * 1024;
 
 /// A run of consecutive offsets that ends at the feed's position. An offset whose event could not be decoded is in the
-/// run, too, without an event.
+/// run, too, without an event. Nothing is kept for a feed without any.
 #[derive(Debug, Default)]
-pub struct Recent {
+pub struct Recent(Option<Box<Run>>);
+
+#[derive(Debug, Default)]
+struct Run {
     events: VecDeque<Option<Arc<Event>>>,
     bytes: usize,
 }
@@ -21,11 +24,12 @@ pub struct Recent {
 impl Recent {
     /// Adds the event at the next offset.
     pub fn push(&mut self, event: Option<Arc<Event>>) {
-        self.bytes += size(event.as_ref());
-        self.events.push_back(event);
-        while self.events.len() > RECENT_EVENTS_MAX || self.bytes > RECENT_BYTES_MAX {
-            let Some(oldest) = self.events.pop_front() else { break };
-            self.bytes -= size(oldest.as_ref());
+        let run = self.0.get_or_insert_default();
+        run.bytes += size(event.as_ref());
+        run.events.push_back(event);
+        while run.events.len() > RECENT_EVENTS_MAX || run.bytes > RECENT_BYTES_MAX {
+            let Some(oldest) = run.events.pop_front() else { break };
+            run.bytes -= size(oldest.as_ref());
         }
     }
 
@@ -37,8 +41,9 @@ impl Recent {
     /// The events after an offset, if the run reaches back that far. `end` is the offset the run ends with.
     pub fn after(&self, offset: u64, end: &LogPosition) -> Option<impl Iterator<Item = &Arc<Event>>> {
         let missing = end.offset.checked_sub(offset)?;
-        let start = self.events.len().checked_sub(usize::try_from(missing).ok()?)?;
-        Some(self.events.range(start..).flatten())
+        let held = self.0.as_ref().map_or(0, |run| run.events.len());
+        let start = held.checked_sub(usize::try_from(missing).ok()?)?;
+        Some(self.0.iter().flat_map(move |run| run.events.range(start..).flatten()))
     }
 }
 
