@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::BufMut;
+
 use crate::domain::time::UnixMillis;
 
 /// Longest cursor, in characters of `[A-Za-z0-9._-]`.
@@ -32,17 +34,17 @@ const BASE: u64 = 36;
 const U64_DIGITS: usize = 13;
 
 impl Cursor {
-    /// Appends the cursor's text to a buffer: the delivery path, without a formatter or an allocation.
-    pub fn write_to(&self, out: &mut Vec<u8>) {
+    /// Appends the cursor's text to a buffer with room for it: the delivery path, without a formatter or an allocation.
+    pub fn write_to(&self, out: &mut impl BufMut) {
         write_base36(u64::from(self.epoch), out);
-        out.push(b'.');
+        out.put_u8(b'.');
         write_base36(self.number, out);
-        out.push(b'.');
+        out.put_u8(b'.');
         write_base36(self.watermark.0, out);
     }
 }
 
-fn write_base36(mut value: u64, out: &mut Vec<u8>) {
+fn write_base36(mut value: u64, out: &mut impl BufMut) {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let mut buffer = [0u8; U64_DIGITS];
     let mut start = U64_DIGITS;
@@ -54,7 +56,7 @@ fn write_base36(mut value: u64, out: &mut Vec<u8>) {
             break;
         }
     }
-    out.extend_from_slice(&buffer[start..]);
+    out.put_slice(&buffer[start..]);
 }
 
 /// Reads what [`write_base36`] writes, and only that: no sign, no upper case, no leading zero, no overflow.

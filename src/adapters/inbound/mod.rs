@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod http;
 pub mod listener;
+pub mod outgoing;
 pub mod peers;
 pub mod poll;
 pub mod router;

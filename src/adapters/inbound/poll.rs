@@ -19,6 +19,7 @@ use super::http::edge::Edge;
 use super::http::reject::{Rejection, json};
 use super::http::relay::{self, Answerer};
 use super::listener::later::later;
+use super::outgoing::with_outgoing;
 use super::wire::control::{GoAway, goaway_json, token_expiring_json};
 use super::wire::events::write_prefix;
 use crate::application::ports::auth::{AuthError, Identity};
@@ -152,12 +153,12 @@ impl Waiting {
             if self.answer.is_full() {
                 return Poll::Ready(Ok(true));
             }
-            let mut out = Vec::new();
             // What is there already is taken even when there is no time to wait.
-            let drained = self.reading.poll_drain(cx, self.answer.room(), &mut out);
-            for item in &out {
-                self.answer.write(item);
-            }
+            let drained = with_outgoing(|outgoing| {
+                let drained = self.reading.poll_drain(cx, self.answer.room(), outgoing);
+                outgoing.iter().for_each(|item| self.answer.write(item));
+                drained
+            });
             match drained {
                 // What is written so far is told by the cursor; the reason comes with the next poll.
                 Poll::Ready(Drained::Dismissed(dismissal))

@@ -4,14 +4,13 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::future::ready;
 use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
@@ -26,6 +25,7 @@ use super::http::credentials::identify;
 use super::http::edge::Edge;
 use super::http::reject::Rejection;
 use super::http::relay::{self, Answerer};
+use super::outgoing::with_outgoing;
 use super::wire::control::{GoAway, HEARTBEAT_JSON, goaway_json, token_expiring_json};
 use super::wire::events::write_prefix;
 use crate::application::ports::auth::Identity;
@@ -69,7 +69,9 @@ pub async fn stream_events(
         Err(refusal) => match shed_reason(&refusal) {
             Some(reason) => {
                 // Without a length, like every stream.
-                let told = stream::once(ready(Ok::<_, Infallible>(Frame::data(Bytes::from(shed(reason))))));
+                let told = stream::once(std::future::ready(Ok::<_, Infallible>(Frame::data(Bytes::from(
+                    shed(reason),
+                )))));
                 Ok(event_stream(Body::new(StreamBody::new(told))))
             }
             None => Err(refusal.into()),
@@ -203,10 +205,13 @@ impl EventStream {
             return Poll::Ready(opening);
         }
         loop {
-            let mut outgoing = Vec::new();
-            if let Poll::Ready(drained) = self.reading.poll_drain(cx, BUDGET, &mut outgoing) {
+            let drained = with_outgoing(|outgoing| {
+                let drained = ready!(self.reading.poll_drain(cx, BUDGET, outgoing));
                 let mut out = Vec::new();
-                self.write_outgoing(&outgoing, &mut out);
+                self.write_outgoing(outgoing, &mut out);
+                Poll::Ready((drained, out))
+            });
+            if let Poll::Ready((drained, mut out)) = drained {
                 if let Drained::Dismissed(dismissal) = drained {
                     self.ended = true;
                     if let Some(goaway) = GoAway::for_dismissal(dismissal) {
@@ -223,7 +228,7 @@ impl EventStream {
                 }
                 return Poll::Ready(out);
             }
-            std::task::ready!(self.timer.as_mut().poll(cx));
+            ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
             let mut out = Vec::new();
             if now >= self.rotate_at {
@@ -260,7 +265,7 @@ impl http_body::Body for EventStream {
         if self.ended {
             return Poll::Ready(None);
         }
-        let bytes = std::task::ready!(self.poll_bytes(cx));
+        let bytes = ready!(self.poll_bytes(cx));
         self.written_bytes += bytes.len();
         if bytes.is_empty() {
             return Poll::Ready(None);

@@ -95,6 +95,12 @@ pub struct PartialHeader {
 }
 
 impl PartialHeader {
+    /// Whether nothing of a header has come.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
     /// Takes bytes off the input until the header is complete. The rules of the first two bytes are checked as soon
     /// as these are there. `may_compress`: permessage-deflate has been negotiated.
     ///

@@ -46,20 +46,27 @@ pub enum Incoming {
 #[derive(Debug)]
 pub struct Decoder {
     limits: MessageLimits,
+    /// permessage-deflate has been negotiated.
+    inflates: bool,
+    pings: PingAllowance,
+    /// What has come of a message, or of a frame's header, while the rest has not.
+    begun: Option<Box<Begun>>,
+}
+
+/// A message that is half received, or nothing yet.
+#[derive(Debug, Default)]
+struct Begun {
     header: PartialHeader,
     frame: Option<Frame>,
     fragments: u32,
-    /// permessage-deflate has been negotiated.
-    inflates: bool,
-    /// The message that is still coming is compressed.
+    /// The message is compressed.
     compressed: bool,
-    /// The text so far, of a message that is still coming.
+    /// The text so far.
     message: Vec<u8>,
     /// How much of `message` is known to be UTF-8.
     checked_bytes: u32,
     /// The payload so far of a control frame, which may come in the middle of a message.
     control: Vec<u8>,
-    pings: PingAllowance,
 }
 
 /// A frame whose header is here and whose payload isn't, or not all of it.
@@ -75,18 +82,7 @@ impl Decoder {
     /// A decoder for a fresh connection.
     #[must_use]
     pub fn new(limits: MessageLimits) -> Self {
-        Self {
-            limits,
-            header: PartialHeader::default(),
-            frame: None,
-            fragments: 0,
-            inflates: false,
-            compressed: false,
-            message: Vec::new(),
-            checked_bytes: 0,
-            control: Vec::new(),
-            pings: PingAllowance::default(),
-        }
+        Self { limits, inflates: false, pings: PingAllowance::default(), begun: None }
     }
 
     /// From here on messages may be compressed.
@@ -99,27 +95,53 @@ impl Decoder {
     /// # Errors
     /// The rule that was broken. The decoder is of no use afterwards.
     pub fn decode(&mut self, input: &mut &[u8], now: Tick) -> Result<Option<Incoming>, Violation> {
+        let mut begun = self.begun.take().map_or_else(Begun::default, |begun| *begun);
+        let decoded = self.go_on(&mut begun, input, now);
+        if !begun.is_nothing() {
+            self.begun = Some(Box::new(begun));
+        }
+        decoded
+    }
+
+    fn go_on(
+        &mut self,
+        begun: &mut Begun,
+        input: &mut &[u8],
+        now: Tick,
+    ) -> Result<Option<Incoming>, Violation> {
         loop {
-            let mut frame = match self.frame.take() {
+            let mut frame = match begun.frame.take() {
                 Some(frame) => frame,
-                None => match self.header.read(input, self.inflates)? {
-                    Some(header) => self.begin(header, now)?,
+                None => match begun.header.read(input, self.inflates)? {
+                    Some(header) => {
+                        if header.opcode == Opcode::Ping && !self.pings.take(now) {
+                            return Err(Violation { close_code: POLICY_VIOLATION, reason: "too many pings" });
+                        }
+                        begun.begin(header, self.limits)?
+                    }
                     None => return Ok(None),
                 },
             };
-            self.take_payload(&mut frame, input)?;
+            begun.take_payload(&mut frame, input)?;
             if frame.missing_bytes > 0 {
-                self.frame = Some(frame);
+                begun.frame = Some(frame);
                 return Ok(None);
             }
-            if let Some(incoming) = self.finish(frame)? {
+            if let Some(incoming) = begun.finish(frame, self.limits)? {
                 return Ok(Some(incoming));
             }
         }
     }
+}
+
+impl Begun {
+    /// Whether there is nothing to be kept until more comes.
+    fn is_nothing(&self) -> bool {
+        self.frame.is_none() && self.fragments == 0 && self.header.is_empty()
+    }
 
     /// Checks what depends on the frames before this one, and all limits: by the claim alone, before any payload.
-    fn begin(&mut self, header: Header, now: Tick) -> Result<Frame, Violation> {
+    fn begin(&mut self, header: Header, limits: MessageLimits) -> Result<Frame, Violation> {
         let Header { fin, opcode, compressed, payload_bytes, mask } = header;
         let mut before = 0;
         match opcode {
@@ -136,7 +158,7 @@ impl Decoder {
                 return Err(Violation::protocol("a continuation of nothing"));
             }
             Opcode::Text | Opcode::Continuation => {
-                if self.fragments == self.limits.fragments {
+                if self.fragments == limits.fragments {
                     return Err(Violation { close_code: POLICY_VIOLATION, reason: "too many fragments" });
                 }
                 self.compressed |= compressed;
@@ -144,14 +166,11 @@ impl Decoder {
                 before = self.message.len() as u64;
             }
             Opcode::Close if payload_bytes == 1 => return Err(Violation::protocol("half a close code")),
-            Opcode::Ping if !self.pings.take(now) => {
-                return Err(Violation { close_code: POLICY_VIOLATION, reason: "too many pings" });
-            }
             Opcode::Close | Opcode::Ping | Opcode::Pong => {}
         }
         let missing_bytes = match u32::try_from(payload_bytes) {
             Ok(bytes) if opcode.is_control() => bytes,
-            Ok(bytes) if before + payload_bytes <= u64::from(self.limits.bytes) => bytes,
+            Ok(bytes) if before + payload_bytes <= u64::from(limits.bytes) => bytes,
             _ => return Err(Violation { close_code: MESSAGE_TOO_BIG, reason: "a message is too big" }),
         };
         Ok(Frame { opcode, fin, mask, missing_bytes })
@@ -180,7 +199,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn finish(&mut self, frame: Frame) -> Result<Option<Incoming>, Violation> {
+    fn finish(&mut self, frame: Frame, limits: MessageLimits) -> Result<Option<Incoming>, Violation> {
         Ok(Some(match frame.opcode {
             Opcode::Ping => Incoming::Ping(std::mem::take(&mut self.control).into()),
             Opcode::Pong => Incoming::Pong(std::mem::take(&mut self.control).into()),
@@ -193,7 +212,7 @@ impl Decoder {
                 self.checked_bytes = 0;
                 let mut message = std::mem::take(&mut self.message);
                 if std::mem::take(&mut self.compressed) {
-                    message = deflate::inflate(&message, self.limits.bytes as usize)?;
+                    message = deflate::inflate(&message, limits.bytes as usize)?;
                 }
                 let text = String::from_utf8(message);
                 Incoming::Text(text.map_err(|_| Violation::invalid_text())?)
@@ -363,7 +382,7 @@ mod tests {
         let stream =
             [client_frame(true, Opcode::Text, &[b'x'; 900]), client_frame(true, Opcode::Ping, b"ping")];
         decode_all(&mut decoder, &stream.concat()).unwrap();
-        assert_eq!((decoder.message.capacity(), decoder.control.capacity()), (0, 0));
+        assert!(decoder.begun.is_none());
     }
 
     #[test]
@@ -371,7 +390,7 @@ mod tests {
         let mut decoder = Decoder::new(MessageLimits::of_bytes(u32::MAX));
         let mut input: &[u8] = &[0x81, 0xff, 0, 0, 0, 0, 0x7f, 0, 0, 0, 1, 2, 3, 4, b'x' ^ 1];
         assert_eq!(decoder.decode(&mut input, NOW), Ok(None));
-        assert!(decoder.message.capacity() < 64);
+        assert!(decoder.begun.unwrap().message.capacity() < 64);
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub const WRITE_SOFT_LIMIT_BYTES: usize = 64 * 1024;
 /// Most bytes that are read and thrown away after our close frame, so that the peer gets to see it.
 pub const LINGER_MAX_BYTES: usize = 1024 * 1024;
 
+/// What most writes need.
+const WRITE_FEW_SLICES: usize = 4;
+
 /// The end of time, when the allowance is always full.
 const PINGS_DO_NOT_COUNT: Tick = Tick(u64::MAX);
 
@@ -92,7 +95,7 @@ pub enum SocketError {
 pub struct WebSocket<IO> {
     io: IO,
     /// Bytes of a read that hold more than the message that was asked for.
-    unread: Bytes,
+    unread: Option<Box<Bytes>>,
     decoder: Decoder,
     writer: Writer,
     /// Nothing more is to be read: the client has closed, or broken a rule, or gone.
@@ -111,8 +114,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
     pub fn new(io: IO, read_ahead: Bytes, limits: MessageLimits) -> Self {
         Self {
             io,
-            // An empty slice would still hold the buffer it was cut from.
-            unread: if read_ahead.is_empty() { Bytes::new() } else { read_ahead },
+            unread: kept(read_ahead),
             decoder: Decoder::new(limits),
             writer: Writer::default(),
             read_ended: false,
@@ -130,7 +132,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
 
     /// Queues a text message: `prefix`, which is copied, and then `shared`, which is not unless it is small.
     pub fn feed_text(&mut self, prefix: &[u8], shared: Bytes) {
-        self.writer.feed_text(prefix, shared);
+        self.writer.feed_text(prefix, &shared);
     }
 
     /// From here on messages may be compressed, in both directions.
@@ -148,9 +150,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
         {
             let mut stored = Vec::new();
             write_stored(prefix, &mut stored);
-            return self.writer.feed_compressed(&stored, blocks);
+            return self.writer.feed_compressed(&stored, &blocks);
         }
-        self.writer.feed_text(prefix, body.clone());
+        self.writer.feed_text(prefix, body);
     }
 
     /// Queues a ping of at most 125 bytes.
@@ -214,16 +216,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
         now: Tick,
     ) -> Poll<Option<Result<Incoming, SocketError>>> {
         while !self.read_ended {
-            let decoded = if self.unread.is_empty() {
-                match ready!(self.poll_read_and_decode(cx, now)) {
+            let decoded = match self.unread.take() {
+                Some(unread) => self.decode_unread(*unread, now),
+                None => match ready!(self.poll_read_and_decode(cx, now)) {
                     Ok(decoded) => decoded,
                     Err(error) => {
                         self.read_ended = true;
                         return Poll::Ready(Some(Err(error.into())));
                     }
-                }
-            } else {
-                self.decode_unread(now)
+                },
             };
             match decoded {
                 Ok(Some(incoming)) => {
@@ -233,7 +234,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
                 Ok(None) => {}
                 Err(violation) => {
                     self.read_ended = true;
-                    self.unread = Bytes::new();
+                    self.unread = None;
                     return Poll::Ready(Some(Err(violation.into())));
                 }
             }
@@ -314,21 +315,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
             Incoming::Close(frame) => {
                 self.writer.feed_close(frame.code, "");
                 self.read_ended = true;
-                self.unread = Bytes::new();
+                self.unread = None;
             }
             Incoming::Text(_) | Incoming::Pong(_) => {}
         }
     }
 
-    fn decode_unread(&mut self, now: Tick) -> Result<Option<Incoming>, Violation> {
-        let mut input = self.unread.as_ref();
+    fn decode_unread(&mut self, mut unread: Bytes, now: Tick) -> Result<Option<Incoming>, Violation> {
+        let mut input = unread.as_ref();
         let decoded = self.decoder.decode(&mut input, now);
-        let used = self.unread.len() - input.len();
-        if used == self.unread.len() {
-            self.unread = Bytes::new();
-        } else {
-            self.unread.advance(used);
-        }
+        let used = unread.len() - input.len();
+        unread.advance(used);
+        self.unread = kept(unread);
         decoded
     }
 
@@ -342,11 +340,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> WebSocket<IO> {
             *read_ended = bytes.is_empty();
             let decoded = decoder.decode(&mut bytes, now);
             if !bytes.is_empty() {
-                *unread = Bytes::copy_from_slice(bytes);
+                *unread = kept(Bytes::copy_from_slice(bytes));
             }
             decoded
         })
     }
+}
+
+/// What is left to be read. Nothing is not kept: an empty slice would still hold the buffer that it was cut from.
+fn kept(unread: Bytes) -> Option<Box<Bytes>> {
+    if unread.is_empty() { None } else { Some(Box::new(unread)) }
 }
 
 /// Reads once, into a buffer that is not ours to keep, and lets the bytes be looked at; no bytes at all are the end.
@@ -368,8 +371,21 @@ fn poll_write<IO: AsyncWrite>(
     cx: &mut Context<'_>,
     writer: &Writer,
 ) -> Poll<io::Result<usize>> {
-    let mut slices = [IoSlice::new(&[]); WRITE_MAX_SLICES];
-    let count = writer.fill_slices(&mut slices);
+    // One event alone is two slices: no need to clear room for many.
+    if writer.slices_max() <= WRITE_FEW_SLICES {
+        poll_write_from(io, cx, writer, &mut [IoSlice::new(&[]); WRITE_FEW_SLICES])
+    } else {
+        poll_write_from(io, cx, writer, &mut [IoSlice::new(&[]); WRITE_MAX_SLICES])
+    }
+}
+
+fn poll_write_from<'a, IO: AsyncWrite>(
+    io: Pin<&mut IO>,
+    cx: &mut Context<'_>,
+    writer: &'a Writer,
+    slices: &mut [IoSlice<'a>],
+) -> Poll<io::Result<usize>> {
+    let count = writer.fill_slices(slices);
     match &slices[..count] {
         [slice] => io.poll_write(cx, slice),
         slices if io.is_write_vectored() => io.poll_write_vectored(cx, slices),
@@ -402,8 +418,13 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_small() {
-        assert!(size_of::<WebSocket<Transport>>() <= 320, "{}", size_of::<WebSocket<Transport>>());
-        assert!(size_of::<Decoder>() + size_of::<Writer>() <= 240);
+        assert!(size_of::<WebSocket<Transport>>() <= 120, "{}", size_of::<WebSocket<Transport>>());
+        assert!(
+            size_of::<Decoder>() + size_of::<Writer>() <= 56,
+            "{} {}",
+            size_of::<Decoder>(),
+            size_of::<Writer>()
+        );
     }
 
     #[tokio::test]
@@ -440,7 +461,7 @@ mod tests {
 
         let mut expected = Writer::default();
         for text in texts {
-            expected.feed_text(b"> ", text.into());
+            expected.feed_text(b"> ", &text.into());
         }
         assert_eq!(all.len(), expected.pending_bytes());
         let mut slices = [IoSlice::new(&[]); WRITE_MAX_SLICES];

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -27,12 +27,12 @@ use crate::session::replay::Gap;
 pub const PREFIX_MAX_BYTES: usize = crate::session::cursor::CURSOR_MAX_CHARS + 13;
 
 /// Writes what goes in front of a shared body: `{"cursor":"…",`, or only the brace of an event without a cursor.
-pub fn write_prefix(cursor: Option<&Cursor>, out: &mut Vec<u8>) {
-    out.push(b'{');
+pub fn write_prefix(cursor: Option<&Cursor>, out: &mut impl BufMut) {
+    out.put_u8(b'{');
     if let Some(cursor) = cursor {
-        out.extend_from_slice(b"\"cursor\":\"");
+        out.put_slice(b"\"cursor\":\"");
         cursor.write_to(out);
-        out.extend_from_slice(b"\",");
+        out.put_slice(b"\",");
     }
 }
 

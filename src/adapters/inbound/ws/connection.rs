@@ -11,6 +11,7 @@ use super::farewell::{CLOSE_NORMAL, Farewell};
 use super::in_flight::{Answered, InFlight, Unheard};
 use super::open::Socket;
 use crate::adapters::inbound::http::edge::Edge;
+use crate::adapters::inbound::outgoing::with_outgoing;
 use crate::adapters::inbound::websocket::reader::Incoming;
 use crate::adapters::inbound::websocket::socket::{Event, SocketError};
 use crate::adapters::inbound::wire::commands::{Parsed, Said, parse_frame};
@@ -23,6 +24,8 @@ use crate::application::ports::auth::Identity;
 use crate::application::ports::telemetry::occurrence::Occurrence;
 use crate::application::usecase::attach::Reading;
 use crate::domain::error::{ErrorCode, Refusal};
+use crate::domain::event::Event as DomainEvent;
+use crate::session::cursor::Cursor;
 use crate::session::reader::{Dismissal, DrainBudget, Drained, Outgoing};
 
 /// Beyond the interval of pings, how long nothing at all may come back.
@@ -40,7 +43,7 @@ pub(super) struct Connection {
     reading: Reading,
     in_flight: InFlight,
     /// It is sent away, by this time at the latest: once what was said before has been answered.
-    dismissed: Option<(Dismissal, Instant)>,
+    dismissed: Option<Box<(Dismissal, Instant)>>,
     heard: Instant,
     next_ping: Instant,
     /// Since when something has been waiting to be written.
@@ -89,7 +92,7 @@ impl Connection {
             if let Some(reference) = self.in_flight.begin_bye() {
                 self.carry_out(reference, Command::Bye);
             }
-            if let Some((dismissal, until)) = self.dismissed {
+            if let Some((dismissal, until)) = self.dismissed.as_deref().copied() {
                 // Whoever has said something, and be it `bye`, gets the answer that is there before the end.
                 while let Some(answered) = self.in_flight.poll(cx) {
                     self.feed_answer(answered);
@@ -106,8 +109,8 @@ impl Connection {
             {
                 match drained {
                     Drained::Dismissed(dismissal) => {
-                        self.dismissed =
-                            Some((dismissal, Instant::now() + self.patience_at_the_end(dismissal)));
+                        let until = Instant::now() + self.patience_at_the_end(dismissal);
+                        self.dismissed = Some(Box::new((dismissal, until)));
                         continue;
                     }
                     Drained::More => continue,
@@ -169,24 +172,25 @@ impl Connection {
 
     /// Takes what the session has and queues it. After `Empty` the task is woken when there is more.
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Drained> {
-        let mut outgoing = Vec::new();
-        let drained = ready!(self.reading.poll_drain(cx, BUDGET, &mut outgoing));
-        let mut prefix = Vec::with_capacity(PREFIX_MAX_BYTES);
-        for item in outgoing {
-            prefix.clear();
-            match item {
-                Outgoing::Event { cursor, event } => {
-                    write_prefix(Some(&cursor), &mut prefix);
-                    self.socket.feed_shared(&prefix, &event.body, &self.edge.deflate);
+        with_outgoing(|outgoing| {
+            let drained = ready!(self.reading.poll_drain(cx, BUDGET, outgoing));
+            for item in outgoing.drain(..) {
+                match item {
+                    Outgoing::Event { cursor, event } => self.feed_event(Some(&cursor), &event),
+                    Outgoing::Ephemeral(event) => self.feed_event(None, &event),
+                    Outgoing::TokenExpiring(at) => self.socket.feed_text(&[], token_expiring_json(at).into()),
                 }
-                Outgoing::Ephemeral(event) => {
-                    write_prefix(None, &mut prefix);
-                    self.socket.feed_shared(&prefix, &event.body, &self.edge.deflate);
-                }
-                Outgoing::TokenExpiring(at) => self.socket.feed_text(&[], token_expiring_json(at).into()),
             }
-        }
-        Poll::Ready(drained)
+            Poll::Ready(drained)
+        })
+    }
+
+    fn feed_event(&mut self, cursor: Option<&Cursor>, event: &DomainEvent) {
+        let mut room = [0; PREFIX_MAX_BYTES];
+        let mut rest = &mut room[..];
+        write_prefix(cursor, &mut rest);
+        let left = rest.len();
+        self.socket.feed_shared(&room[..PREFIX_MAX_BYTES - left], &event.body, &self.edge.deflate);
     }
 
     fn receive(&mut self, incoming: Incoming) {
@@ -250,7 +254,7 @@ impl Connection {
     fn deadline(&self) -> Instant {
         let silence = self.heard + self.edge.config.ws_ping + PONG_GRACE;
         let deadline = self.next_ping.min(silence);
-        let deadline = self.dismissed.map_or(deadline, |(_, until)| deadline.min(until));
+        let deadline = self.dismissed.as_ref().map_or(deadline, |dismissed| deadline.min(dismissed.1));
         self.stalled.map_or(deadline, |since| deadline.min(since + WRITE_STALL_MAX))
     }
 
@@ -284,6 +288,6 @@ mod tests {
 
     #[test]
     fn an_attached_connection_is_small() {
-        assert!(size_of::<Connection>() <= 600, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 304, "{}", size_of::<Connection>());
     }
 }
