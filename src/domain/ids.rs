@@ -38,6 +38,12 @@ macro_rules! id {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// Whether both are the very same text in memory: equal, without a look at it.
+            #[must_use]
+            pub fn is_shared_with(&self, other: &Self) -> bool {
+                Arc::ptr_eq(&self.0, &other.0)
+            }
         }
 
         impl fmt::Display for $name {
@@ -95,6 +101,16 @@ impl FeedKey {
         match self {
             Self::Dialog(dialog) => Some(dialog),
             Self::User(_) => None,
+        }
+    }
+
+    /// Whether both are the very same text in memory: equal, without a look at it.
+    #[must_use]
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Dialog(a), Self::Dialog(b)) => a.is_shared_with(b),
+            (Self::User(a), Self::User(b)) => a.is_shared_with(b),
+            _ => false,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What is kept for each feed of a session.
 
+use std::cmp::Ordering;
+
 use crate::domain::ids::FeedKey;
 
 /// A map by feed, in the order of the feeds. Most sessions follow few: it grows by half,
@@ -77,8 +79,18 @@ impl<T> FeedTable<T> {
         std::mem::take(&mut self.0).into_iter().map(|(_, kept)| kept)
     }
 
+    /// Keeps this very key in place of an equal one: what many sessions follow is named once in memory.
+    pub fn share_key(&mut self, feed: &FeedKey) {
+        if let Ok(place) = self.place(feed) {
+            self.0[place].0 = feed.clone();
+        }
+    }
+
     fn place(&self, feed: &FeedKey) -> Result<usize, usize> {
-        self.0.binary_search_by(|(known, _)| known.cmp(feed))
+        self.0.binary_search_by(|(known, _)| {
+            // Most often asked for with the key that the feed itself has: then no text need be fetched.
+            if known.is_shared_with(feed) { Ordering::Equal } else { known.cmp(feed) }
+        })
     }
 }
 

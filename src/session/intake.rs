@@ -93,6 +93,9 @@ impl Session {
             return Intake::Ignored;
         }
         let Some(logged) = &event.logged else { return self.push_ephemeral(event) };
+        if self.push_next(event, logged, settled) {
+            return Intake::Queued;
+        }
         let Some(subscription) = self.subscriptions.find(&event.feed) else { return Intake::Ignored };
         let position = &subscription.position;
         let next = match &subscription.flow {
@@ -134,6 +137,28 @@ impl Session {
             Some(dialog) => self.revoke(dialog, event),
             None => Intake::Behind { spilled },
         }
+    }
+
+    /// Takes what most events are: the next one of a feed in step, which changes nobody's membership. False if it is
+    /// anything else, or there is no room. The same as [`Session::take_next`] does, with one look at the subscription.
+    fn push_next(&mut self, event: &Arc<Event>, logged: &Logged, settled: UnixMillis) -> bool {
+        if matches!(event.kind, EventKind::Membership { .. }) {
+            return false;
+        }
+        let watermark = self.watermark_at(logged.at.min(settled));
+        let Some(subscription) = self.subscriptions.in_step_mut(&event.feed) else { return false };
+        if !matches!(order(&subscription.position, logged), Order::Next)
+            || self.outbox.push(event, watermark) == Pushed::Full
+        {
+            return false;
+        }
+        subscription.position.offset = logged.offset;
+        subscription.go_live(self.epoch, self.outbox.last());
+        if let EventKind::Message { sender, seq, .. } = &event.kind {
+            subscription.last_message_seq = subscription.last_message_seq.max(*seq);
+            self.ephemerals.end_typing(&event.feed, sender);
+        }
+        true
     }
 
     /// Takes a piece of a log that [`Session::catch_up`] asked for. `settled` is as in [`Session::push`]: what one log
@@ -301,7 +326,7 @@ impl Session {
         // The own hold moves first: the cursor of this event says that it is numbered.
         let held = self.move_hold(&event.feed, |settled| settled.max(logged.at));
         let watermark = self.watermark_at(logged.at.min(settled));
-        if self.outbox.push(event.clone(), watermark) == Pushed::Full {
+        if self.outbox.push(event, watermark) == Pushed::Full {
             let spilled = match held {
                 Some(before) => {
                     self.move_hold(&event.feed, |_| before);

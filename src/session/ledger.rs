@@ -3,8 +3,10 @@
 //! A body is shared by all sessions that queue it, and counted once, as long as anybody has it; a place in a queue is
 //! each session's own, and counted for each. Both are added up in one number, without a lock.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 
@@ -23,7 +25,7 @@ impl Ledger {
     /// What is held now.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
+        self.bytes.load(Relaxed)
     }
 
     /// The same body, counted until the last copy of it is gone.
@@ -33,20 +35,22 @@ impl Ledger {
         Bytes::from_owner(Counted { body, ledger: self.clone() })
     }
 
-    pub(super) fn add_places(&self, places: usize) {
-        self.add(places * PLACE_BYTES);
-    }
-
-    pub(super) fn remove_places(&self, places: usize) {
-        self.remove(places * PLACE_BYTES);
+    /// A queue that held so many places holds so many now. Every queue of the node counts here: nothing is written if
+    /// nothing has changed.
+    pub(super) fn recount(&self, before: usize, now: usize) {
+        match now.cmp(&before) {
+            Ordering::Less => self.remove((before - now) * PLACE_BYTES),
+            Ordering::Equal => {}
+            Ordering::Greater => self.add((now - before) * PLACE_BYTES),
+        }
     }
 
     fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Relaxed);
     }
 
     fn remove(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Relaxed);
     }
 }
 

@@ -71,7 +71,7 @@ pub struct Session {
     /// The newest number that the record knows of.
     pub(super) recorded: u64,
     /// What the lost queue had handed out after the acknowledged place.
-    pub(super) sent_before: Vec<SentSnapshot>,
+    pub(super) sent_before: Box<[SentSnapshot]>,
     /// Where the reader stood when a catch-up found the queue full: until it moves on, reading a log is in vain.
     pub(super) full_at: Option<u64>,
     pub(super) ephemerals: Ephemerals,
@@ -141,7 +141,7 @@ impl Session {
             revision: 0,
             based_on: None,
             recorded: 0,
-            sent_before: Vec::new(),
+            sent_before: Box::default(),
             full_at: None,
             ephemerals: Ephemerals::default(),
             subscriptions: Subscriptions::default(),
@@ -180,7 +180,7 @@ impl Session {
         session.lost_queue = true;
         session.based_on = Some((acknowledged.epoch, snapshot.revision));
         session.recorded = snapshot.newest;
-        session.sent_before = snapshot.sent;
+        session.sent_before = snapshot.sent.into_boxed_slice();
         session.highest_attach = snapshot.highest_attach;
         session.follow_all = snapshot.follow_all;
         let at = acknowledged.watermark;
@@ -258,7 +258,7 @@ impl Session {
 
     fn sent_unacknowledged(&self) -> Vec<SentSnapshot> {
         if self.lost_queue {
-            return self.sent_before.clone();
+            return self.sent_before.to_vec();
         }
         if self.outbox.floor() > self.acknowledged.number {
             // Some of it was given up: the rest is of no use without it.
@@ -364,6 +364,11 @@ impl Session {
     #[must_use]
     pub fn subscriptions(&self) -> &Subscriptions {
         &self.subscriptions
+    }
+
+    /// Names a followed feed by this very key in place of an equal one.
+    pub fn share_key(&mut self, feed: &FeedKey) {
+        self.subscriptions.share_key(feed);
     }
 
     /// How the session follows all dialogs of its user, if it does.

@@ -54,6 +54,8 @@ pub struct Outbox {
     bytes: usize,
     /// Where its places are counted.
     ledger: Option<Arc<Ledger>>,
+    /// How many are counted there.
+    counted: usize,
 }
 
 /// A queue that has become empty gives back room above this many slots.
@@ -73,6 +75,7 @@ impl Outbox {
             read: last,
             bytes: 0,
             ledger: None,
+            counted: 0,
         }
     }
 
@@ -147,19 +150,26 @@ impl Outbox {
 
     /// Numbers an event and queues it. To make room, the oldest entries that the reader was handed are given up: a cursor
     /// below [`Self::floor`] is then answered from the log.
-    pub fn push(&mut self, event: Arc<Event>, watermark: UnixMillis) -> Pushed {
-        if !self.make_room(std::slice::from_ref(&event)) {
-            return Pushed::Full;
+    pub fn push(&mut self, event: &Arc<Event>, watermark: UnixMillis) -> Pushed {
+        let has_room = self.free(1, event.body.len());
+        if has_room {
+            self.append(event.clone(), watermark);
         }
-        self.push_over_limit(event, watermark);
-        Pushed::Queued
+        // Once for what left and what came: most often they are the same, and nothing is to be counted.
+        self.count_places();
+        if has_room { Pushed::Queued } else { Pushed::Full }
     }
 
     /// Gives up what the reader was handed, the oldest first, until these events fit. A group that is larger than the
     /// bounds fits when nothing else waits. Returns whether they fit now.
     pub fn make_room(&mut self, group: &[Arc<Event>]) -> bool {
-        let size: usize = group.iter().map(|event| event.body.len()).sum();
-        while self.entries.len() + group.len() > self.limits.events || self.bytes + size > self.limits.bytes {
+        let has_room = self.free(group.len(), group.iter().map(|event| event.body.len()).sum());
+        self.count_places();
+        has_room
+    }
+
+    fn free(&mut self, places: usize, bytes: usize) -> bool {
+        while self.entries.len() + places > self.limits.events || self.bytes + bytes > self.limits.bytes {
             if self.floor >= self.read {
                 return self.entries.is_empty();
             }
@@ -170,12 +180,14 @@ impl Outbox {
 
     /// The same without a look at the bounds: for the few events that must stay together.
     pub fn push_over_limit(&mut self, event: Arc<Event>, watermark: UnixMillis) {
+        self.append(event, watermark);
+        self.count_places();
+    }
+
+    fn append(&mut self, event: Arc<Event>, watermark: UnixMillis) {
         self.bytes += event.body.len();
         let number = self.last() + 1;
         self.entries.push_back(Entry { number, watermark, event: Some(event) });
-        if let Some(ledger) = &self.ledger {
-            ledger.add_places(1);
-        }
     }
 
     /// Takes everything up to `number` off; calls `delivered` with each event.
@@ -186,6 +198,7 @@ impl Outbox {
                 delivered(event);
             }
         }
+        self.count_places();
         self.sent = self.sent.max(self.floor);
         self.read = self.read.max(self.floor);
         if self.entries.is_empty() {
@@ -226,14 +239,12 @@ impl Outbox {
     pub fn drop_unsent(&mut self, mut dropped: impl FnMut(&Event)) {
         while self.last() > self.sent {
             let Some(entry) = self.entries.pop_back() else { break };
-            if let Some(ledger) = &self.ledger {
-                ledger.remove_places(1);
-            }
             if let Some(event) = &entry.event {
                 self.bytes -= event.body.len();
                 dropped(event);
             }
         }
+        self.count_places();
         self.entries.shrink_to(RETAINED_SLOTS);
     }
 
@@ -249,14 +260,19 @@ impl Outbox {
     /// Gives up everything that the reader was handed: a cursor below [`Self::floor`] is then answered from the log.
     pub fn give_up_read(&mut self) {
         while self.floor < self.read && self.pop_front().is_some() {}
+        self.count_places();
         self.entries.shrink_to(RETAINED_SLOTS);
+    }
+
+    fn count_places(&mut self) {
+        if let Some(ledger) = &self.ledger {
+            ledger.recount(self.counted, self.entries.len());
+            self.counted = self.entries.len();
+        }
     }
 
     fn pop_front(&mut self) -> Option<Entry> {
         let entry = self.entries.pop_front()?;
-        if let Some(ledger) = &self.ledger {
-            ledger.remove_places(1);
-        }
         debug_assert_eq!(entry.number, self.floor + 1, "numbers rise by exactly 1");
         self.floor = entry.number;
         self.floor_watermark = entry.watermark;
@@ -270,7 +286,7 @@ impl Outbox {
 impl Drop for Outbox {
     fn drop(&mut self) {
         if let Some(ledger) = &self.ledger {
-            ledger.remove_places(self.entries.len());
+            ledger.recount(self.counted, 0);
         }
     }
 }

@@ -349,7 +349,7 @@ impl Session {
             return false;
         }
         let known_up_to = sent.last().map_or(self.acknowledged.number, |last| last.number);
-        for known in sent.into_iter().take_while(|known| known.number <= cursor.number) {
+        for known in sent.into_vec().into_iter().take_while(|known| known.number <= cursor.number) {
             self.delivered_as_of = (self.epoch, known.number);
             delivered::note(&mut self.subscriptions, &known.feed, known.position, known.message_seq);
         }

@@ -216,6 +216,16 @@ impl Subscriptions {
         Some(*removed)
     }
 
+    /// One that is in step, to move it on. It must stay in step: how many are behind is counted.
+    pub(super) fn in_step_mut(&mut self, feed: &FeedKey) -> Option<&mut Subscription> {
+        self.by_feed.get_mut(feed).map(Box::as_mut).filter(|subscription| subscription.flow == Flow::Live)
+    }
+
+    /// Keeps this very key in place of an equal one: what many sessions follow is named once in memory.
+    pub fn share_key(&mut self, feed: &FeedKey) {
+        self.by_feed.share_key(feed);
+    }
+
     /// Changes one.
     pub fn update<R>(&mut self, feed: &FeedKey, change: impl FnOnce(&mut Subscription) -> R) -> Option<R> {
         let subscription = self.by_feed.get_mut(feed)?;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -10,7 +9,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use crate::domain::ids::DialogId;
 
 /// What commands line up for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lane {
     /// What changes the session itself.
     Session,
@@ -20,14 +19,17 @@ pub enum Lane {
     Dialog(DialogId),
 }
 
-/// One queue per lane; a lane without anybody in it takes no room.
+/// One queue per lane; a lane without anybody in it takes no room. There are as many at once as a session has commands
+/// under way: few enough to be looked through.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    tails: Mutex<HashMap<Lane, Tail>>,
+    tails: Mutex<Vec<Tail>>,
 }
 
+/// The last in a lane.
 #[derive(Debug)]
 struct Tail {
+    lane: Lane,
     left: oneshot::Receiver<Left>,
 }
 
@@ -65,7 +67,13 @@ impl Lanes {
     pub fn enter(self: &Arc<Self>, lane: Lane) -> Turn {
         let (leave, left) = oneshot::channel();
         let mut tails = self.tails.lock();
-        let ahead = tails.insert(lane.clone(), Tail { left }).map(|tail| tail.left);
+        let ahead = match tails.iter_mut().find(|tail| tail.lane == lane) {
+            Some(tail) => Some(std::mem::replace(&mut tail.left, left)),
+            None => {
+                tails.push(Tail { lane: lane.clone(), left });
+                None
+            }
+        };
         drop(tails);
         Turn { lanes: self.clone(), lane, ahead, leave: Some(leave) }
     }
@@ -87,8 +95,9 @@ impl Drop for Turn {
             // One who leaves before its turn tells the next one of those ahead. Nobody behind: nobody to tell.
             let _ = leave.send(Left { ahead: self.ahead.take() });
         }
-        if tails.get_mut(&self.lane).is_some_and(Tail::is_empty) {
-            tails.remove(&self.lane);
+        tails.retain_mut(|tail| tail.lane != self.lane || !tail.is_empty());
+        if tails.is_empty() {
+            *tails = Vec::new();
         }
     }
 }

@@ -217,14 +217,15 @@ impl LiveSession {
     }
 
     /// Hands the reader what it does not have yet, or waits for it. A reader that was superseded is told so. After
-    /// [`Drained::Empty`], too, the reader is woken when there is more: it need not ask again before that.
+    /// [`Drained::Empty`], too, the reader is woken when there is more: it need not ask again before that. Also says
+    /// whether the session needs care now.
     pub fn poll_drain(
         &self,
         cx: &mut Context<'_>,
         reader: ReaderId,
         budget: DrainBudget,
         out: &mut Vec<Outgoing>,
-    ) -> Poll<Drained> {
+    ) -> Poll<(Drained, bool)> {
         let mut inner = self.inner.lock();
         let readable = inner.machine.is_readable(reader);
         let drained = if readable { inner.machine.drain(reader, budget, out) } else { Drained::Empty };
@@ -234,7 +235,7 @@ impl LiveSession {
                 none => *none = Some(cx.waker().clone()),
             }
         }
-        if readable { Poll::Ready(drained) } else { Poll::Pending }
+        if readable { Poll::Ready((drained, inner.needs_care())) } else { Poll::Pending }
     }
 
     /// Whether something must be done outside the lock.
@@ -297,6 +298,7 @@ impl LiveSession {
         if inner.machine.ended().is_some() || inner.machine.subscriptions().find(&key).is_none() {
             return Some(membership);
         }
+        inner.machine.share_key(&key);
         inner.feeds.insert(key, membership)
     }
 

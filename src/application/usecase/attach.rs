@@ -1,7 +1,7 @@
 //! Attaching: a new session, the same one, or one rebuilt from the logs.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -98,14 +98,12 @@ impl Reading {
         out: &mut Vec<Outgoing>,
     ) -> Poll<Drained> {
         let before = out.len();
-        let drained = self.session.poll_drain(cx, self.reader, budget, out);
-        if drained.is_ready() {
-            self.note(&out[before..]);
-            if self.session.needs_care() {
-                self.gateway.attend(&self.session);
-            }
+        let (drained, needs_care) = ready!(self.session.poll_drain(cx, self.reader, budget, out));
+        self.note(&out[before..]);
+        if needs_care {
+            self.gateway.attend(&self.session);
         }
-        drained
+        Poll::Ready(drained)
     }
 
     /// Counts what is handed to the connection.
