@@ -47,7 +47,7 @@ fn outbox(c: &mut Criterion) {
     let mut outbox = Outbox::new(limits, 0, START);
     c.bench_function("outbox: push, send, acknowledge", |b| {
         b.iter(|| {
-            outbox.push(event.clone(), START);
+            outbox.push(&event, START);
             let last = outbox.last();
             for entry in outbox.after(last - 1) {
                 black_box(entry);

@@ -12,6 +12,7 @@ pub const EPHEMERALS_MAX: usize = 64;
 /// The ephemeral events that wait for a reader, oldest first. Most of the time there are none: then there is no queue.
 #[derive(Debug, Default)]
 pub struct Ephemerals {
+    #[expect(clippy::box_collection, reason = "a quarter of the room in every session")]
     waiting: Option<Box<VecDeque<Arc<Event>>>>,
 }
 

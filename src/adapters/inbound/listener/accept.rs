@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::accept_errors::AcceptErrors;
 use super::config::Config;
 use super::connection::{Shared, serve_connection};
+use super::ending::Endings;
 use super::executor::TrackedExecutor;
 use super::slot::Slots;
 use super::tls::ServerTls;
@@ -71,7 +72,8 @@ async fn serve_accepted(
     // Also when this future is dropped: connections must not go on without their loop.
     let _finish_at_return = finish.clone().drop_guard();
     let executor = TrackedExecutor(tracker.clone());
-    let shared = Arc::new(Shared { router, config, tls, executor, finish, hard: hard.clone() });
+    let endings = Endings::told_by(&finish, &hard);
+    let shared = Arc::new(Shared { router, config, tls, executor, endings });
     tokio::select! {
         biased;
         () = hard.cancelled() => {}

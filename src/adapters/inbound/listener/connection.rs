@@ -21,8 +21,9 @@ use tower::Service;
 
 use super::config::{Config, HEADER_BYTES_MIN};
 use super::detect::{Detected, detect};
+use super::ending::{Ending, Endings};
 use super::executor::TrackedExecutor;
-use super::http1::serve_http1;
+use super::http1::Http1;
 use super::idle::{Activity, hold};
 use super::last_words::LastWords;
 use super::later::settle;
@@ -38,99 +39,107 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) tls: Option<ServerTls>,
     pub(super) executor: TrackedExecutor,
-    /// Finish what runs, begin nothing new. Also set when `hard` is.
-    pub(super) finish: CancellationToken,
-    /// Drop everything.
-    pub(super) hard: CancellationToken,
+    pub(super) endings: Endings,
 }
 
 /// What goes with one connection, whatever is spoken on it.
-pub(super) struct Accepted<'s> {
-    pub(super) shared: &'s Shared,
+pub(super) struct Accepted {
+    pub(super) shared: Arc<Shared>,
     pub(super) peer: SocketAddr,
     pub(super) slot: ConnectionSlot,
-    /// Of its own: polling one that all connections share would have them contend for its lock.
-    pub(super) finish: CancellationToken,
+    pub(super) ending: Ending,
 }
 
+/// A connection of which it is known what is spoken on it.
+type Served = Pin<Box<dyn Future<Output = Ended> + Send>>;
+
 /// Serves a connection until either side ends it. Errors are the peer's affair: they are logged for those who look.
-pub(super) async fn serve_connection(
+///
+/// The task holds no more than a pointer: first to what finds out what is spoken, which is large and let go of, and then
+/// to what speaks it.
+pub(super) fn serve_connection(
     shared: Arc<Shared>,
     stream: TcpStream,
     peer: SocketAddr,
     slot: ConnectionSlot,
-) {
-    // Frames are small and each is waited for.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "connection lost before it began");
-        return;
-    }
-    let accepted = Accepted { shared: &shared, peer, slot, finish: shared.finish.child_token() };
-    let result = match &shared.tls {
-        None => serve_plaintext(&accepted, stream).await,
-        // Boxed: TLS has much to remember, and a plaintext connection's task must not be as large.
-        Some(tls) => Box::pin(serve_tls(&accepted, tls, stream)).await,
-    };
-    if let Err(error) = result {
-        tracing::debug!(%peer, %error, "connection ended");
+) -> impl Future<Output = ()> + Send {
+    let ending = shared.endings.assign();
+    let begun = Box::pin(begin(Arc::new(Accepted { shared, peer, slot, ending }), stream));
+    async move {
+        if let Some(served) = begun.await
+            && let Err(error) = served.await
+        {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
     }
 }
 
-async fn serve_tls(accepted: &Accepted<'_>, tls: &ServerTls, stream: TcpStream) -> Ended {
-    let Accepted { shared, peer, finish, .. } = accepted;
+async fn begin(accepted: Arc<Accepted>, stream: TcpStream) -> Option<Served> {
+    // Frames are small and each is waited for.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(peer = %accepted.peer, %error, "connection lost before it began");
+        return None;
+    }
+    match &accepted.shared.tls {
+        None => begin_plaintext(accepted, stream).await,
+        Some(tls) => {
+            let tls = tls.clone();
+            Box::pin(begin_tls(accepted, tls, stream)).await
+        }
+    }
+}
+
+async fn begin_tls(accepted: Arc<Accepted>, tls: ServerTls, stream: TcpStream) -> Option<Served> {
+    let Accepted { shared, peer, ending, .. } = &*accepted;
     let handshake = tls.acceptor.accept(stream);
     let secured = tokio::select! {
-        () = finish.cancelled() => return Ok(()),
+        () = ending.finish.cancelled() => return None,
         secured = tokio::time::timeout(shared.config.handshake_timeout, handshake) => secured,
     };
     let stream = match secured {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "no TLS connection came about");
-            return Ok(());
+            return None;
         }
         Err(_) => {
             tracing::debug!(%peer, "the TLS handshake took too long");
-            return Ok(());
+            return None;
         }
     };
     // HTTP/2 over TLS is by ALPN alone (RFC 9113 §3.3).
-    if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) {
-        serve_http2(accepted, stream, Bytes::new()).await
+    Some(if stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2) {
+        Box::pin(serve_http2(accepted, stream, Bytes::new()))
     } else {
-        serve_http1(accepted, stream, Bytes::new()).await
-    }
+        Box::pin(Http1::new(accepted, stream, Bytes::new()))
+    })
 }
 
-async fn serve_plaintext(accepted: &Accepted<'_>, stream: TcpStream) -> Ended {
-    let Accepted { shared, peer, finish, .. } = accepted;
-    let detected = Box::pin(async {
-        tokio::select! {
-            () = finish.cancelled() => None,
-            detected = tokio::time::timeout(shared.config.first_byte_timeout, detect(stream)) => Some(detected),
-        }
-    });
-    let Some(detected) = detected.await else { return Ok(()) };
+async fn begin_plaintext(accepted: Arc<Accepted>, stream: TcpStream) -> Option<Served> {
+    let Accepted { shared, peer, ending, .. } = &*accepted;
+    let detected = tokio::select! {
+        () = ending.finish.cancelled() => return None,
+        detected = tokio::time::timeout(shared.config.first_byte_timeout, detect(stream)) => detected,
+    };
     match detected {
         Err(_) => {
             tracing::debug!(%peer, "nothing came in time");
-            Ok(())
+            None
         }
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "connection lost before its protocol was known");
-            Ok(())
+            None
         }
-        Ok(Ok(Detected::Http1(io, read))) => serve_http1(accepted, io, read).await,
-        // Boxed: rare ones, which must not make every connection's task as large as theirs.
-        Ok(Ok(Detected::Http2(io, read))) => Box::pin(serve_http2(accepted, io, read)).await,
+        Ok(Ok(Detected::Http1(io, read))) => Some(Box::pin(Http1::new(accepted, io, read))),
+        Ok(Ok(Detected::Http2(io, read))) => Some(Box::pin(serve_http2(accepted, io, read))),
     }
 }
 
-async fn serve_http2<Io>(accepted: &Accepted<'_>, io: Io, read: Bytes) -> Ended
+async fn serve_http2<Io>(accepted: Arc<Accepted>, io: Io, read: Bytes) -> Ended
 where
     Io: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let Accepted { shared, finish, .. } = accepted;
+    let Accepted { shared, ending, .. } = &*accepted;
     let limits = &shared.config.http2;
     let max_header_bytes = shared.config.max_header_bytes.max(HEADER_BYTES_MIN);
     let mut builder = http2::Builder::new(shared.executor.clone());
@@ -149,21 +158,21 @@ where
         .initial_connection_window_size(limits.connection_window_bytes)
         .max_send_buf_size(limits.max_send_buffer_bytes);
     let activity = Activity::default();
-    let service = service(accepted, activity.clone());
+    let service = service(&accepted, activity.clone());
     let connection = builder.serve_connection(TokioIo::new(LastWords::http2(io, read)), service);
     // hyper has no idle time on HTTP/2: a peer that answers pings would stay for ever.
     let finish_asked = async {
         tokio::select! {
-            () = finish.cancelled() => {}
+            () = ending.finish.cancelled() => {}
             () = activity.idle_for(shared.config.keep_alive_idle_timeout) => {}
         }
     };
-    Ok(drive(connection, http2::Connection::graceful_shutdown, finish_asked, &shared.hard).await?)
+    Ok(drive(connection, http2::Connection::graceful_shutdown, finish_asked, &ending.hard).await?)
 }
 
 /// The router, told who is asking. Each request is held to be running until the last byte of its answer.
 fn service(
-    accepted: &Accepted<'_>,
+    accepted: &Accepted,
     activity: Activity,
 ) -> impl HttpService<
     Incoming,
@@ -228,11 +237,10 @@ mod tests {
             config: Config::default(),
             tls: None,
             executor: TrackedExecutor(tokio_util::task::TaskTracker::new()),
-            finish: CancellationToken::new(),
-            hard: CancellationToken::new(),
+            endings: Endings::told_by(&CancellationToken::new(), &CancellationToken::new()),
         });
         let peer = stream.peer_addr().unwrap();
         let task = serve_connection(shared, stream, peer, ConnectionSlot::new(permit));
-        assert!(size_of_val(&task) <= 800, "{}", size_of_val(&task));
+        assert!(size_of_val(&task) <= 96, "{}", size_of_val(&task));
     }
 }

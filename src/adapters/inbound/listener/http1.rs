@@ -3,10 +3,11 @@
 
 use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -24,7 +25,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::Service;
 
 use super::config::HEADER_BYTES_MIN;
@@ -39,37 +40,95 @@ use super::upgrade::{Upgraded, offer};
 /// How long the end of an idle connection may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves a connection, of which something may have been read already, until either side ends it.
-pub(super) async fn serve_http1<Io>(accepted: &Accepted<'_>, io: Io, read: Bytes) -> Ended
+/// Serves a connection until either side ends it. Written out: an async function keeps room for all its steps at once, and
+/// nearly all of the time one of them is waited for that needs little.
+pub(super) struct Http1<Io> {
+    accepted: Arc<Accepted>,
+    step: Step<Io>,
+    /// Drops an answer that has left hyper, if it comes to that. Made for the first such answer.
+    dropped: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+enum Step<Io> {
+    /// hyper serves, or the next request is waited for.
+    Between(Pin<Box<dyn Future<Output = Result<Next<Io>, hyper::Error>> + Send>>),
+    /// An answer has left hyper.
+    Outside(Box<Outside<Io>>),
+    Over,
+}
+
+/// How a connection goes on.
+enum Next<Io> {
+    Outside(Box<Outside<Io>>),
+    Ended,
+}
+
+impl<Io> Http1<Io>
 where
     Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
 {
-    let Accepted { shared, finish, .. } = accepted;
-    // Boxed: what is moved on and on has a place in the task for each step.
-    let mut io = Box::new(LastWords::http1(io, read));
-    loop {
-        // Boxed, as is all that comes before or after a long wait: the task should be no larger than the wait itself.
-        let through_hyper = Box::pin(through_hyper(accepted, io));
-        let Some(mut outside) = through_hyper.await? else { return Ok(()) };
-        let written = tokio::select! {
-            biased;
-            written = poll_fn(|cx| outside.poll(cx, finish)) => written,
-            () = async { finish.cancelled().await; shared.hard.cancelled().await } => return Ok(()),
-        };
-        written?;
-        let Some(stream) = outside.into_stream() else { return Ok(()) };
-        io = stream;
-        if !Box::pin(begins(&mut io, shared.config.keep_alive_idle_timeout, finish)).await {
-            // Whoever takes nothing, not even the end, is not waited for.
-            let closed = Box::pin(tokio::time::timeout(CLOSE_TIMEOUT, io.shutdown()));
-            tokio::select! {
-                biased;
-                () = shared.hard.cancelled() => {}
-                _ = closed => {}
+    /// A connection, of which something may have been read already.
+    pub(super) fn new(accepted: Arc<Accepted>, io: Io, read: Bytes) -> Self {
+        let io = Box::new(LastWords::http1(io, read));
+        let step = Step::Between(Box::pin(through_hyper(accepted.clone(), io)));
+        Self { accepted, step, dropped: None }
+    }
+
+    fn poll_outside(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), io::Error>> {
+        let Step::Outside(outside) = &mut self.step else { return Poll::Ready(Ok(())) };
+        let ending = &self.accepted.ending;
+        if let Poll::Ready(written) = outside.poll(cx, &ending.finish) {
+            return Poll::Ready(written);
+        }
+        let dropped = self.dropped.get_or_insert_with(|| Box::pin(ending.hard.clone().cancelled_owned()));
+        ready!(dropped.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+    }
+}
+
+impl<Io> Future for Http1<Io>
+where
+    Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
+{
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        loop {
+            if let Step::Between(between) = &mut self.step {
+                match ready!(between.as_mut().poll(cx))? {
+                    Next::Outside(outside) => self.step = Step::Outside(outside),
+                    Next::Ended => return Poll::Ready(Ok(())),
+                }
             }
-            return Ok(());
+            ready!(self.poll_outside(cx))?;
+            let Step::Outside(outside) = std::mem::replace(&mut self.step, Step::Over) else {
+                return Poll::Ready(Ok(()));
+            };
+            let Some(stream) = outside.into_stream() else { return Poll::Ready(Ok(())) };
+            self.step = Step::Between(Box::pin(next_request(self.accepted.clone(), stream)));
         }
     }
+}
+
+async fn next_request<Io>(
+    accepted: Arc<Accepted>,
+    mut io: Box<LastWords<Io>>,
+) -> Result<Next<Io>, hyper::Error>
+where
+    Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
+{
+    let Accepted { shared, ending, .. } = &*accepted;
+    // Boxed, both: the wait for a request should take no more room than it needs.
+    if Box::pin(begins(&mut io, shared.config.keep_alive_idle_timeout, &ending.finish)).await {
+        return Box::pin(through_hyper(accepted, io)).await;
+    }
+    // Whoever takes nothing, not even the end, is not waited for.
+    tokio::select! {
+        biased;
+        () = ending.hard.cancelled() => {}
+        _ = tokio::time::timeout(CLOSE_TIMEOUT, io.shutdown()) => {}
+    }
+    Ok(Next::Ended)
 }
 
 /// Waits for the next request, with nothing in memory for it. `false`: there will be none.
@@ -116,15 +175,15 @@ impl Exit {
     }
 }
 
-/// Lets hyper serve the connection until it ends (`None`), or an answer leaves.
+/// Lets hyper serve the connection until it ends, or an answer leaves.
 async fn through_hyper<Io>(
-    accepted: &Accepted<'_>,
+    accepted: Arc<Accepted>,
     mut io: Box<LastWords<Io>>,
-) -> Result<Option<Box<Outside<Io>>>, hyper::Error>
+) -> Result<Next<Io>, hyper::Error>
 where
     Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
 {
-    let Accepted { shared, finish, .. } = accepted;
+    let Accepted { shared, ending, .. } = &*accepted;
     let config = &shared.config;
     let max_header_bytes = config.max_header_bytes.max(HEADER_BYTES_MIN);
     let exit = Arc::new(Exit::default());
@@ -137,21 +196,21 @@ where
             .max_header_size(max_header_bytes)
             // Nothing larger is ever read in one piece, and a response waits for its reader beyond it.
             .max_buf_size(max_header_bytes)
-            .serve_connection(TokioIo::new(io), service(accepted, &exit)),
+            .serve_connection(TokioIo::new(io), service(&accepted, &exit)),
     );
     let left = tokio::select! {
         biased;
         left = poll_fn(|cx| poll_left(connection.as_mut(), &exit, cx)) => left,
-        () = finish.cancelled() => {
+        () = ending.finish.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
-                () = shared.hard.cancelled() => return Ok(None),
+                () = ending.hard.cancelled() => return Ok(Next::Ended),
                 left = poll_fn(|cx| poll_left(connection.as_mut(), &exit, cx)) => left,
             }
         }
     };
-    let Some(leaving) = left? else { return Ok(None) };
+    let Some(leaving) = left? else { return Ok(Next::Ended) };
     let parts = Pin::into_inner(connection).into_parts();
     let mut io = parts.io.into_inner();
     io.tell_flushes(None);
@@ -159,7 +218,7 @@ where
         // Copied: it is a slice of hyper's buffer.
         io.put_back(Bytes::copy_from_slice(&parts.read_buf));
     }
-    Ok(Some(Box::new(Outside::new(io, leaving, finish.is_cancelled()))))
+    Ok(Next::Outside(Box::new(Outside::new(io, leaving, ending.finish.is_cancelled()))))
 }
 
 /// Drives hyper until the connection ends or an answer leaves. One that was about to leave a connection that ended is
@@ -183,7 +242,7 @@ where
 
 /// The router, told who is asking.
 fn service(
-    accepted: &Accepted<'_>,
+    accepted: &Accepted,
     exit: &Arc<Exit>,
 ) -> impl HttpService<
     Incoming,

@@ -26,6 +26,7 @@ pub mod bind;
 pub mod config;
 mod connection;
 mod detect;
+mod ending;
 pub(super) mod executor;
 mod header_timer;
 mod http1;

@@ -41,7 +41,9 @@ impl Delivery {
 pub(super) struct Channel {
     subscribers: Arc<[Subscriber]>,
     busy: bool,
-    waiting: VecDeque<LivePayload>,
+    /// Boxed: most of the time nothing waits.
+    #[expect(clippy::box_collection, reason = "a node has a channel for every user")]
+    waiting: Option<Box<VecDeque<LivePayload>>>,
 }
 
 impl Channel {
@@ -67,7 +69,7 @@ impl Channel {
     /// Takes a payload in. With an answer it is the caller's turn: deliver, then ask [`Self::next`] until it has none.
     #[must_use]
     pub(super) fn offer(&mut self, payload: LivePayload) -> Option<Delivery> {
-        if self.busy || !self.waiting.is_empty() {
+        if self.busy || self.waiting.is_some() {
             self.wait(payload);
             return if self.busy { None } else { self.next() };
         }
@@ -79,18 +81,22 @@ impl Channel {
     }
 
     fn wait(&mut self, payload: LivePayload) {
-        if self.waiting.len() < WAITING_MAX_PAYLOADS {
-            self.waiting.push_back(payload);
+        let waiting = self.waiting.get_or_insert_default();
+        if waiting.len() < WAITING_MAX_PAYLOADS {
+            waiting.push_back(payload);
         } else {
-            self.waiting.clear();
-            self.waiting.push_back(LivePayload::Interrupted);
+            waiting.clear();
+            waiting.push_back(LivePayload::Interrupted);
         }
     }
 
     /// The next delivery of whoever's turn it is; with none, the turn is over.
     #[must_use]
     pub(super) fn next(&mut self) -> Option<Delivery> {
-        let payload = self.waiting.pop_front();
+        let payload = self.waiting.as_mut().and_then(|waiting| waiting.pop_front());
+        if payload.is_none() {
+            self.waiting = None;
+        }
         self.busy = payload.is_some();
         payload.map(|payload| Delivery { to: self.subscribers.clone(), payload })
     }
@@ -98,8 +104,8 @@ impl Channel {
     /// Ends the turn of one who panicked inside a sink: the next to come begins with the news that something is lost.
     pub(super) fn abandon(&mut self) {
         self.busy = false;
-        self.waiting.clear();
-        self.waiting.push_back(LivePayload::Interrupted);
+        let waiting = self.waiting.insert(Box::default());
+        waiting.push_back(LivePayload::Interrupted);
     }
 }
 
