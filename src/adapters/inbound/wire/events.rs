@@ -3,23 +3,21 @@
 //! A client's event is the log's JSON with `cursor` and `offset` added. What is shared is everything but the cursor,
 //! as a JSON object without its opening brace; a delivery writes `{"cursor":"…",` in front and is done.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
+use super::event_head::{Head, ephemeral_kind, logged_kind, read_head};
 use super::node_words;
 use super::replies::{MessageShape, to_json};
-use crate::application::ports::bus::{EVENT_MAX_BYTES, LogEntry};
+use crate::application::ports::bus::LogEntry;
 use crate::application::ports::codec::{EventCodec, Undecodable};
 use crate::domain::event::{Event, EventKind, LogEpoch, Logged, MembershipChange, NodeWord};
-use crate::domain::ids::{DialogId, FeedKey, ID_MAX_BYTES, UserId};
+use crate::domain::ids::{DialogId, FeedKey, UserId};
 use crate::domain::message::Message;
-use crate::domain::presence::{Presence, PresenceState, TypingState};
-use crate::domain::time::{UnixMillis, whole_millis};
+use crate::domain::presence::{Presence, TypingState};
+use crate::domain::time::whole_millis;
 use crate::session::cursor::Cursor;
 use crate::session::replay::Gap;
 
@@ -39,44 +37,6 @@ pub fn write_prefix(cursor: Option<&Cursor>, out: &mut impl BufMut) {
 /// The protocol's events as JSON.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct JsonCodec;
-
-/// As much of an event as the gateway must know.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    r#type: Cow<'a, str>,
-    #[serde(borrow)]
-    dialog_id: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    user_id: Option<Cow<'a, str>>,
-    message: Option<MessageHead<'a>>,
-    read_seq: Option<u64>,
-    #[serde(borrow)]
-    change: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    role: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    by: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    state: Option<Cow<'a, str>>,
-    // The gateway's own: an event that brings them would have them twice.
-    cursor: Option<IgnoredAny>,
-    offset: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct MessageHead<'a> {
-    #[serde(borrow)]
-    message_id: Cow<'a, str>,
-    #[serde(borrow)]
-    dialog_id: Cow<'a, str>,
-    #[serde(borrow)]
-    sender_id: Cow<'a, str>,
-    seq: u64,
-    /// Only measured with: whatever stands here goes through.
-    #[serde(borrow)]
-    created_at: Option<&'a RawValue>,
-}
 
 impl EventCodec for JsonCodec {
     fn decode_logged(&self, feed: &FeedKey, entry: &LogEntry) -> Result<Event, Undecodable> {
@@ -98,31 +58,7 @@ impl EventCodec for JsonCodec {
 
     fn decode_ephemeral(&self, feed: &FeedKey, json: &Bytes) -> Result<Event, Undecodable> {
         let (head, json) = read_head(json)?;
-        let user = user_of(&head)?;
-        let kind = match (&*head.r#type, feed) {
-            ("kick", FeedKey::User(own)) if *own == user => EventKind::Kick,
-            (kind, FeedKey::User(own)) if *own == user => {
-                EventKind::Node(node_words::read(kind, json).ok_or(Undecodable::WrongShape)?)
-            }
-            ("typing", FeedKey::Dialog(_)) if is_of(&head, feed) => {
-                let state = match head.state.as_deref() {
-                    Some("started") => TypingState::Started,
-                    Some("stopped") => TypingState::Stopped,
-                    _ => return Err(Undecodable::WrongShape),
-                };
-                EventKind::Typing { user, state }
-            }
-            ("presence", FeedKey::Dialog(_)) if is_of(&head, feed) => {
-                let state = match head.state.as_deref() {
-                    Some("online") => PresenceState::Online,
-                    Some("away") => PresenceState::Away,
-                    Some("offline") => PresenceState::Offline,
-                    _ => return Err(Undecodable::WrongShape),
-                };
-                EventKind::Presence { user, state }
-            }
-            _ => return Err(Undecodable::WrongShape),
-        };
+        let kind = ephemeral_kind(feed, &head, json)?;
         let mut body = Vec::with_capacity(json.len());
         append_object(json, &mut body)?;
         Ok(Event { feed: feed.clone(), logged: None, kind, body: body.into() })
@@ -228,75 +164,6 @@ impl EventCodec for JsonCodec {
     }
 }
 
-fn read_head(json: &Bytes) -> Result<(Head<'_>, &[u8]), Undecodable> {
-    if json.len() > EVENT_MAX_BYTES {
-        return Err(Undecodable::TooLarge);
-    }
-    let json = json.trim_ascii();
-    // All of it, also what is only passed on: text that is not UTF-8 would cost every receiver its WebSocket.
-    let Ok(text) = std::str::from_utf8(json) else { return Err(Undecodable::NotJson) };
-    match serde_json::from_str::<Head<'_>>(text) {
-        Ok(head) if head.cursor.is_some() || head.offset.is_some() => Err(Undecodable::WrongShape),
-        // A struct also reads from an array.
-        Ok(head) if json.first() == Some(&b'{') => Ok((head, json)),
-        Ok(_) => Err(Undecodable::NotJson),
-        Err(error) if error.is_data() => Err(Undecodable::WrongShape),
-        Err(_) => Err(Undecodable::NotJson),
-    }
-}
-
-fn logged_kind(feed: &FeedKey, head: &Head<'_>) -> Result<EventKind, Undecodable> {
-    match &*head.r#type {
-        "membership" => {
-            let name = head.dialog_id.as_deref().ok_or(Undecodable::WrongShape)?;
-            let dialog = DialogId::parse(name).map_err(|_| Undecodable::WrongShape)?;
-            let user = user_of(head)?;
-            let concerns = match feed {
-                FeedKey::Dialog(own) => *own == dialog,
-                FeedKey::User(own) => *own == user,
-            };
-            let change = match head.change.as_deref() {
-                Some("added") => MembershipChange::Added,
-                Some("removed") => MembershipChange::Removed,
-                _ => return Err(Undecodable::WrongShape),
-            };
-            if concerns {
-                Ok(EventKind::Membership { dialog, user, change })
-            } else {
-                Err(Undecodable::WrongShape)
-            }
-        }
-        _ if !is_of(head, feed) => Err(Undecodable::WrongShape),
-        "message_new" => {
-            let message = head.message.as_ref().ok_or(Undecodable::WrongShape)?;
-            let sound = Some(&message.dialog_id) == head.dialog_id.as_ref()
-                && message.seq > 0
-                && (1..=ID_MAX_BYTES).contains(&message.message_id.len());
-            let sender = UserId::parse(&message.sender_id).map_err(|_| Undecodable::WrongShape)?;
-            if sound {
-                let created_at =
-                    message.created_at.and_then(|raw| UnixMillis::parse(raw.get().trim_matches('"')));
-                Ok(EventKind::Message { sender, seq: message.seq, created_at })
-            } else {
-                Err(Undecodable::WrongShape)
-            }
-        }
-        "receipt" if head.read_seq.is_some() => Ok(EventKind::Receipt { user: user_of(head)? }),
-        name if name.len() > 2 && name.starts_with("x.") => Ok(EventKind::Application),
-        _ => Err(Undecodable::WrongShape),
-    }
-}
-
-/// Whether the event names the dialog of the feed it came from.
-fn is_of(head: &Head<'_>, feed: &FeedKey) -> bool {
-    feed.dialog().is_some_and(|dialog| head.dialog_id.as_deref() == Some(dialog.as_str()))
-}
-
-fn user_of(head: &Head<'_>) -> Result<UserId, Undecodable> {
-    let name = head.user_id.as_deref().ok_or(Undecodable::WrongShape)?;
-    UserId::parse(name).map_err(|_| Undecodable::WrongShape)
-}
-
 /// Written anew, since `feed` says whose offset it is.
 fn write_membership(
     feed: &FeedKey,
@@ -357,6 +224,8 @@ fn without_brace(json: Vec<u8>) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::application::ports::bus::EVENT_MAX_BYTES;
+    use crate::domain::presence::PresenceState;
     use crate::domain::time::UnixMillis;
 
     fn dialog() -> FeedKey {

@@ -3,6 +3,7 @@
 pub mod commands;
 pub mod control;
 pub mod errors;
+mod event_head;
 pub mod events;
 pub mod fields;
 mod node_words;
