@@ -19,9 +19,10 @@ use super::breaker::CircuitBreaker;
 use super::bulkhead::Bulkhead;
 use super::config::{Config, InvalidEndpoint, REPLY_MAX_BYTES};
 use super::endpoints::{Endpoints, StoreEndpoint};
-use super::mapping::{self, AttemptError};
+use super::mapping;
 use super::metadata::CallMetadata;
 use super::retry::{Deadline, Retry};
+use super::status::{AttemptError, attempt_error};
 use crate::adapters::outbound::telemetry::traces::context_of;
 use crate::application::ports::clock::Clock;
 use crate::application::ports::store::{
@@ -137,7 +138,7 @@ impl GrpcMessageStore {
         let serving = match timeout(self.config.health_interval, ask).await {
             Ok(Ok(answer)) => answer.into_inner().status() == ServingStatus::Serving,
             Ok(Err(status)) => {
-                !matches!(mapping::attempt_error(&status), AttemptError::Unavailable | AttemptError::Timeout)
+                !matches!(attempt_error(&status), AttemptError::Unavailable | AttemptError::Timeout)
             }
             Err(_) => false,
         };
@@ -190,7 +191,7 @@ impl GrpcMessageStore {
                     let code = code_of(outcome.as_ref().err());
                     self.telemetry.record(Occurrence::StoreCall { method, code, took: began.elapsed() });
                     outcome.map(Response::into_inner).map_err(|status| {
-                        let error = mapping::attempt_error(&status);
+                        let error = attempt_error(&status);
                         if matches!(error, AttemptError::Unavailable | AttemptError::Timeout) {
                             self.endpoints.failed(endpoint);
                         }

@@ -8,3 +8,4 @@ mod endpoints;
 mod mapping;
 mod metadata;
 pub mod retry;
+mod status;

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
 use super::breaker::{self, CircuitBreaker};
-use super::mapping::AttemptError;
+use super::status::AttemptError;
 use crate::application::ports::clock::Clock;
 use crate::application::ports::store::StoreError;
 
