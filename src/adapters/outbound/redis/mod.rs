@@ -6,6 +6,7 @@
 
 pub mod bus;
 pub mod commands;
+mod connect;
 pub mod connection;
 pub mod idempotency;
 pub mod keys;
