@@ -7,12 +7,13 @@ use confique::{Config, Layer};
 use serde::Deserialize;
 use serde_yaml::{Mapping, Value};
 
+use super::check::Mode;
 use super::env;
 use super::error::{ConfigError, Problem};
 use super::file::File;
 use super::raw::RawSettings;
 use super::settings::Settings;
-use super::validate::{Mode, validate};
+use super::validate::validate;
 
 type RawLayer = <RawSettings as Config>::Layer;
 

@@ -5,7 +5,8 @@
 //! below `app` knows this module; each part has a `Config` of its own, which is filled from [`settings::Settings`].
 //!
 //! - [`raw`]: every key with its default, as written down.
-//! - [`settings`]: what the program works with once all is valid; `validate` leads from the one to the other.
+//! - [`settings`]: what the program works with once all is valid; `validate` leads from the one to the other, with
+//!   `check` at hand.
 //! - [`parts`]: what each part of the program gets of it.
 //! - `load`: file, environment and defaults, one over the other; `file`, `env` and `schema` are its parts.
 //! - [`error`]: what is wrong, and where; `locate` finds the line, `nearest` the key that was meant.
@@ -13,6 +14,7 @@
 //! - [`duration`], [`bytes`], [`redact`]: how values are written.
 
 pub mod bytes;
+mod check;
 pub mod duration;
 mod env;
 pub mod error;

@@ -1,6 +1,5 @@
 //! From what is written down to what the program works with.
 
-use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,14 +7,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
 
-use super::error::{ConfigError, Problem};
+use super::check::{Bytes, Check, Mode};
+use super::error::ConfigError;
 use super::load::Sources;
 use super::raw::{Algorithm, BusKind, Limits, RawAuth, RawBus, RawSettings, RawStore, Session, Transports};
 use super::settings::{Auth, Bus, CertificateFiles, KeySource, Settings, Store, StoreTls};
 use super::text::{
     endpoint, is_cookie_name, is_log_filter, is_origin, is_prefix, is_redis_url, is_scope, jwks_url, web_url,
 };
-use super::{bytes, duration};
 
 const LEEWAY_MAX: Duration = Duration::from_secs(5 * 60);
 const STORE_TIMEOUT_MIN: Duration = Duration::from_millis(10);
@@ -35,15 +34,6 @@ const ROTATE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// What `wait_ms` is clamped to in the protocol.
 const POLL_WAIT_MAX: Duration = Duration::from_secs(55);
 const DRAIN_MAX: Duration = Duration::from_secs(3600);
-
-/// What the configuration is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
-    /// Keys, store and issuer must be named.
-    Production,
-    /// The process brings its own; it serves this machine alone.
-    Development,
-}
 
 /// Checks everything and tells everything that is wrong.
 pub(super) fn validate(mut raw: RawSettings, mode: Mode, sources: &Sources) -> Result<Settings, ConfigError> {
@@ -100,47 +90,7 @@ pub(super) fn validate(mut raw: RawSettings, mode: Mode, sources: &Sources) -> R
     }
 }
 
-struct Check<'a> {
-    mode: Mode,
-    sources: &'a Sources,
-    problems: Vec<Problem>,
-}
-
 impl Check<'_> {
-    fn problem(&mut self, key: &str, message: impl Into<String>) {
-        self.problems.push(self.sources.problem(key, message.into()));
-    }
-
-    fn that(&mut self, key: &str, holds: bool, message: &str) {
-        if !holds {
-            self.problem(key, message);
-        }
-    }
-
-    fn parsed<T>(&mut self, key: &str, result: Result<T, &'static str>) -> Option<T> {
-        result.map_err(|message| self.problem(key, message)).ok()
-    }
-
-    fn within<T: Copy + PartialOrd + Written>(&mut self, key: &str, value: T, min: T, max: T) {
-        if value < min || value > max {
-            self.problem(key, format!("must be {} to {}", min.written(), max.written()));
-        }
-    }
-
-    fn at_least<T: Copy + PartialOrd + Written>(&mut self, key: &str, value: T, min: T) {
-        if value < min {
-            self.problem(key, format!("must be at least {}", min.written()));
-        }
-    }
-
-    /// What production can't do without.
-    fn required<T: Clone + Default>(&mut self, key: &str, value: &Option<T>) -> T {
-        value.clone().unwrap_or_else(|| {
-            self.problem(key, "must be set");
-            T::default()
-        })
-    }
-
     fn addresses(&mut self, raw: &RawSettings) {
         if self.mode == Mode::Development {
             let loopback = raw.listen.ip().is_loopback();
@@ -360,31 +310,5 @@ impl Check<'_> {
         ] {
             self.at_least(key, limit, 1);
         }
-    }
-}
-
-/// How a bound is written in a message: as an operator would.
-trait Written {
-    fn written(self) -> impl Display;
-}
-
-#[derive(Clone, Copy, PartialEq, PartialOrd)]
-struct Bytes(u64);
-
-impl Written for Bytes {
-    fn written(self) -> impl Display {
-        bytes::format(self.0)
-    }
-}
-
-impl Written for Duration {
-    fn written(self) -> impl Display {
-        duration::format(self)
-    }
-}
-
-impl Written for u32 {
-    fn written(self) -> impl Display {
-        self
     }
 }
