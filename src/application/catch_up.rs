@@ -268,7 +268,6 @@ impl Gateway {
                 feed: asked.feed.clone(),
                 logged: None,
                 kind: EventKind::Restored {
-                    before: asked.position.clone(),
                     after: (last == Some(message.seq)).then(|| start.clone()),
                     seq: message.seq,
                 },

@@ -101,8 +101,6 @@ pub enum EventKind {
     },
     /// A message of a gap, given back from the Store's history.
     Restored {
-        /// Where the session stood before the gap.
-        before: LogPosition,
         /// From where it goes on, said by the last message of the gap.
         after: Option<LogPosition>,
         /// The message's place in the dialog.

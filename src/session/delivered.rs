@@ -27,6 +27,18 @@ pub(super) fn position_after(event: &Event) -> Option<(LogPosition, Teller)> {
     }
 }
 
+/// Where its receiver stands just before it; `None` for what moves nobody.
+pub(super) fn position_before(event: &Event) -> Option<LogPosition> {
+    match (&event.logged, &event.kind) {
+        (Some(logged), _) => {
+            Some(LogPosition { epoch: logged.epoch.clone(), offset: logged.offset.saturating_sub(1) })
+        }
+        (None, EventKind::Gap { before, .. }) => Some(before.clone()),
+        (None, EventKind::Restored { .. }) => Some(nowhere()),
+        (None, _) => None,
+    }
+}
+
 /// The message that its receiver has; `None` for what is no message.
 pub(super) fn message_seq(event: &Event) -> Option<u64> {
     match event.kind {

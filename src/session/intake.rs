@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::delivered::position_before;
 use super::machine::{CatchUp, Session};
 use super::outbox::Pushed;
 use super::reader::{Attachment, Dismissal, Transport};
@@ -435,13 +436,7 @@ impl Session {
         let mut rewound: Vec<(FeedKey, LogPosition, Option<u64>)> = Vec::new();
         self.outbox.drop_unsent(|event| {
             // Newest first: the last word on each feed is its oldest event.
-            let before = match (&event.logged, &event.kind) {
-                (Some(logged), _) => {
-                    LogPosition { epoch: logged.epoch.clone(), offset: logged.offset.saturating_sub(1) }
-                }
-                (None, EventKind::Gap { before, .. } | EventKind::Restored { before, .. }) => before.clone(),
-                (None, _) => return,
-            };
+            let Some(before) = position_before(event) else { return };
             let seq = match event.kind {
                 EventKind::Message { seq, .. } | EventKind::Restored { seq, .. } => {
                     Some(seq.saturating_sub(1))

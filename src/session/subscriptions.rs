@@ -14,7 +14,8 @@ pub const CLOCKS_APART_MAX: Duration = Duration::from_secs(5);
 pub const NOWHERE: &str = "";
 
 /// A place in no log.
-pub(super) fn nowhere() -> LogPosition {
+#[must_use]
+pub fn nowhere() -> LogPosition {
     LogPosition { epoch: NOWHERE.into(), offset: 0 }
 }
 
@@ -141,6 +142,12 @@ impl Subscription {
             _ => self.position.offset,
         };
         Some(LogPosition { epoch: self.position.epoch.clone(), offset })
+    }
+
+    /// Whether its log has lost the place that it had, and that is to be told yet.
+    #[must_use]
+    pub fn has_lost_place(&self) -> bool {
+        &*self.position.epoch == NOWHERE
     }
 
     /// No place in the log is known any more: whatever it has is told again, after a gap.

@@ -2,6 +2,7 @@
 
 use edgeway::session::intake::{Intake, Progress};
 use edgeway::session::reader::Resume;
+use edgeway::session::subscriptions::nowhere;
 
 use crate::fixture::*;
 
@@ -51,6 +52,24 @@ fn a_catch_up_that_found_no_room_is_not_due_until_the_reader_has_taken_something
     assert!(session.wants_catch_up());
     assert_eq!(catch_up(&mut session, &feed("d"), messages(&feed("d"), 4..=5)), Progress::Full);
     assert!(!session.wants_catch_up());
+}
+
+#[test]
+fn messages_of_a_gap_that_was_handed_out_are_not_given_up_for_what_lies_in_the_gap() {
+    for handed_out in [0, 1, 3] {
+        let config = config(8, 1000);
+        let mut session = session(&config, &["d"]);
+        let reader = attach(&mut session, None).reader;
+        session.distrust(&feed("d"));
+        let told = gap_piece(session.catch_up(&feed("d")).unwrap(), 20, 3);
+        apply(&mut session, told);
+        if handed_out > 0 {
+            drain(&mut session, reader, handed_out);
+        }
+        assert!(session.give_up_backlog());
+        let position = session.catch_up(&feed("d")).unwrap().position;
+        assert_eq!(position, if handed_out == 0 { at(0) } else { nowhere() }, "after {handed_out}");
+    }
 }
 
 #[test]

@@ -94,10 +94,9 @@ pub(crate) fn gap_piece(asked: CatchUp, to: u64, restored: u64) -> CaughtUp {
         kind,
         body: Bytes::from_static(b"0123456789"),
     };
-    let gap = of(EventKind::Gap { before: before.clone(), after: (restored == 0).then(|| at(to)) });
-    let messages = (1..=restored).map(|seq| {
-        of(EventKind::Restored { before: before.clone(), after: (seq == restored).then(|| at(to)), seq })
-    });
+    let gap = of(EventKind::Gap { before, after: (restored == 0).then(|| at(to)) });
+    let messages =
+        (1..=restored).map(|seq| of(EventKind::Restored { after: (seq == restored).then(|| at(to)), seq }));
     let gap = std::iter::once(gap).chain(messages).map(Arc::new).collect();
     CaughtUp { asked, start: at(to), gap, events: vec![], reached: at(to), complete: true }
 }

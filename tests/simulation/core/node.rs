@@ -281,7 +281,7 @@ fn restored(
     let missing = asked.last_message_seq + 1..end;
     let told = missing.map(|seq| {
         let after = (seq + 1 == end).then(|| start.clone());
-        let kind = EventKind::Restored { before: asked.position.clone(), after, seq };
+        let kind = EventKind::Restored { after, seq };
         let body = Bytes::from(format!("{id};restored;{seq}"));
         Arc::new(Event { feed: asked.feed.clone(), logged: None, kind, body })
     });

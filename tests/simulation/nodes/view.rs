@@ -233,9 +233,7 @@ impl View {
         }
         let (epoch, at) = match (&event.logged, &event.kind) {
             (Some(logged), _) => (logged.epoch.clone(), logged.offset - 1),
-            (None, EventKind::Gap { before, .. } | EventKind::Restored { before, .. }) => {
-                (before.epoch.clone(), before.offset)
-            }
+            (None, EventKind::Gap { before, .. }) => (before.epoch.clone(), before.offset),
             (None, _) => return Err(format!("{:?} is neither logged nor told of a log", event.kind)),
         };
         self.feeds.insert(event.feed.clone(), FeedView::new(epoch, at, None));
