@@ -14,6 +14,8 @@ use crate::store::LAST_MESSAGE_SEQ;
 
 /// Until everything that can be done at once is done.
 const MOMENT: Duration = Duration::from_secs(1);
+/// Longer than a session that nobody reads counts as here.
+const GONE_AFTER: Duration = Duration::from_secs(20);
 /// Longer than a session that nobody reads is kept.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(5 * 60);
 
@@ -111,6 +113,34 @@ async fn a_place_that_a_log_has_lost_is_not_taken_for_the_one_that_has_its_offse
 
     let alice = node.attach_again("alice", &session, from).await;
     assert_eq!(alice.reading.resume, Resume::Rebuilt);
+    let heard = alice.hear_until("new 9").await;
+    assert!(heard[0].contains("log_reset"), "{heard:#?}");
+    assert_eq!(heard.len(), 10, "{heard:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_since_of_what_a_log_has_lost_is_told_so_though_the_log_has_grown_past_it() {
+    let node = Node::start();
+    let alice = node.attach("alice").await;
+    followed(alice.subscribe(&["tea"]).await);
+    let mut last = None;
+    for n in 1..=9 {
+        last = Some(node.note("tea", &format!("old {n}")).await);
+    }
+    alice.hear_until("old 9").await;
+    let (session, from) = (alice.reading.session().id().clone(), alice.reading.reached().unwrap());
+    drop(alice);
+    sleep(GONE_AFTER).await;
+    node.bus.rewind(&feed("tea"), 3);
+    node.bus.interrupt_all();
+    sleep(MOMENT).await;
+    for n in 7..=9 {
+        node.note("tea", &format!("new {n}")).await;
+    }
+    // She says what she has before she can have heard.
+    let alice = node.attach_again("alice", &session, from).await;
+    assert_eq!(alice.reading.resume, Resume::Resumed);
+    followed(alice.subscribe_since("tea", last.unwrap()).await);
     let heard = alice.hear_until("new 9").await;
     assert!(heard[0].contains("log_reset"), "{heard:#?}");
     assert_eq!(heard.len(), 10, "{heard:#?}");

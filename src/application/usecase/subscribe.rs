@@ -28,7 +28,7 @@ use crate::domain::time::UnixMillis;
 use crate::session::machine::Session;
 use crate::session::reading::REBUILD_MARGIN;
 use crate::session::snapshot::SubscribeOptions;
-use crate::session::subscriptions::Confirmed;
+use crate::session::subscriptions::{Confirmed, Subscription, nowhere};
 
 /// Dialogs of one command that are joined at the same time.
 const JOINS_AT_ONCE_MAX: usize = 32;
@@ -304,12 +304,20 @@ impl Gateway {
         if counted_since {
             self.require_room(Stage::NoReplays).map_err(|refusal| refusal.code)?;
         }
-        if counted_since {
-            // The client tells what it has: what was queued for it before does not count.
-            session.with(|machine| machine.unsubscribe(&dialog));
-        }
-        let start = Start { since: target.since, asked, stood };
         let feed = FeedKey::Dialog(dialog.clone());
+        let mut since = target.since;
+        if let Some(since) = &mut since {
+            // The client tells what it has: what was queued for it before does not count. It may have that of a log that is no
+            // more, and is to be told so yet.
+            let ((), _) = session.with(|machine| {
+                let known = machine.subscriptions().find(&feed);
+                if known.is_some_and(Subscription::has_lost_place) {
+                    since.position = nowhere();
+                }
+                machine.unsubscribe(&dialog);
+            });
+        }
+        let start = Start { since, asked, stood };
         let was_seen = session
             .peek(|machine| machine.subscriptions().find(&feed).is_some_and(|known| known.options.presence));
         let in_step = self.follow(session, &feed, options, start).await.map_err(|why| match why {
