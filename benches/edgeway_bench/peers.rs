@@ -1,28 +1,64 @@
 //! Servers of others, where they are installed.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::net::TcpStream;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use crate::child::{self, Server};
 
 /// Where `make bench-peers` puts them.
 const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/peers");
+const SOCKET_IO: &str = include_str!("peers/socket_io.mjs");
 const NGINX: &str = "/usr/sbin/nginx";
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Nchan, in one process of nginx; `None` if it is not installed. Its paths and channels are named as the clients ask for
-/// them, its heartbeats come as often as Edgeway's, and a first message stands in for the `welcome`.
-pub(crate) async fn nchan(directory: &Path) -> anyhow::Result<Option<Server>> {
-    let module = Path::new(PLACE).join("ngx_nchan_module.so");
-    if !module.exists() || !Path::new(NGINX).exists() {
-        return Ok(None);
+/// Longer than a run: what gives it events may wait for its turn.
+const KEEP_ALIVE_SECONDS: u32 = 3600;
+
+/// A server of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Nchan,
+    SocketIo,
+}
+
+impl Peer {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nchan => "Nchan",
+            Self::SocketIo => "Socket.IO",
+        }
     }
+
+    pub(crate) fn is_installed(self) -> bool {
+        match self {
+            Self::Nchan => nchan_module().exists() && Path::new(NGINX).exists(),
+            Self::SocketIo => Path::new(PLACE).join("node_modules/socket.io").exists(),
+        }
+    }
+
+    /// A new one, which has served nobody. What it writes down is in `directory`, which is its own.
+    pub(crate) async fn start(self, directory: &Path) -> anyhow::Result<Server> {
+        match self {
+            Self::Nchan => nchan(directory).await,
+            Self::SocketIo => socket_io().await,
+        }
+    }
+}
+
+fn nchan_module() -> PathBuf {
+    Path::new(PLACE).join("ngx_nchan_module.so")
+}
+
+/// Nchan, in one process of nginx. Its paths and channels are named as the clients ask for
+/// them, its heartbeats come as often as Edgeway's, and a first message stands in for the `welcome`.
+async fn nchan(directory: &Path) -> anyhow::Result<Server> {
+    let module = nchan_module();
     let module = module.display();
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let home = directory.display();
@@ -34,6 +70,7 @@ events {{ worker_connections 30000; }}
 http {{
   access_log off; client_body_temp_path {home}; proxy_temp_path {home}; fastcgi_temp_path {home};
   uwsgi_temp_path {home}; scgi_temp_path {home}; keepalive_requests 1000000000;
+  keepalive_timeout {KEEP_ALIVE_SECONDS};
   nchan_shared_memory_size 256M;
   server {{
     listen {address} backlog=8192;
@@ -52,32 +89,36 @@ http {{
     std::fs::write(&path, config)?;
     let mut command = Command::new(NGINX);
     command.arg("-p").arg(directory).arg("-e").arg(directory.join("nchan.log")).arg("-c").arg(&path);
-    let child = command.kill_on_drop(true).spawn().context("nginx")?;
-    accepts(address).await.context("nginx with Nchan")?;
+    let mut child = command.kill_on_drop(true).spawn().context("nginx")?;
+    accepts(address, &mut child).await.context("nginx with Nchan")?;
     let pid = child.id().context("nginx has ended at once")?;
-    let server = Server::new("nchan", address, address, vec![child], vec![pid]);
-    Ok(Some(server.published_by_http()))
+    Ok(Server::new("nchan", address, address, vec![child], vec![pid]).published_by_http())
 }
 
-/// Socket.IO on Node, in one process; `None` if it is not installed.
-pub(crate) async fn socket_io() -> anyhow::Result<Option<Server>> {
-    if !Path::new(PLACE).join("node_modules/socket.io").exists() {
-        return Ok(None);
-    }
+/// Socket.IO on Node, in one process.
+async fn socket_io() -> anyhow::Result<Server> {
+    // Beside its modules, and as it is now.
+    std::fs::write(Path::new(PLACE).join("socket_io.mjs"), SOCKET_IO)?;
     let mut command = Command::new("node");
     command.current_dir(PLACE).arg("socket_io.mjs").env("NODE_ENV", "production");
     let (child, line) = child::start(command, "ready").await.context("Socket.IO")?;
     let address = line.trim().trim_start_matches("ready ").parse()?;
     let pid = child.id().context("node has ended at once")?;
-    let server = Server::new("socket.io", address, address, vec![child], vec![pid]);
-    Ok(Some(server.published_by_http()))
+    Ok(Server::new("socket.io", address, address, vec![child], vec![pid]).published_by_http())
 }
 
-async fn accepts(address: SocketAddr) -> anyhow::Result<()> {
+/// Waits until somebody listens there, while the child lives: else it would be somebody else.
+async fn accepts(address: SocketAddr, child: &mut Child) -> anyhow::Result<()> {
     let connect = async {
-        while TcpStream::connect(address).await.is_err() {
+        loop {
+            if let Some(status) = child.try_wait()? {
+                bail!("it has ended at once: {status}");
+            }
+            if TcpStream::connect(address).await.is_ok() {
+                return Ok(());
+            }
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(START_TIMEOUT, connect).await.context("it was not ready in time")
+    timeout(START_TIMEOUT, connect).await.context("it was not ready in time")?
 }

@@ -1,12 +1,17 @@
 //! Events given by HTTP, as peers take them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::parse::find;
+
+/// How long it may take until all are taken.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection to whom events are posted.
 pub(crate) struct Posts(TcpStream);
@@ -25,6 +30,10 @@ impl Posts {
         count: usize,
         json: &[u8],
     ) -> anyhow::Result<()> {
+        timeout(PATIENCE, self.send_all(dialog, count, json)).await.context("the peer takes no events")?
+    }
+
+    async fn send_all(&mut self, dialog: Option<usize>, count: usize, json: &[u8]) -> anyhow::Result<()> {
         let dialogs = dialog.map_or_else(String::new, |dialog| format!("d{dialog}"));
         let head = format!(
             "POST /publish?dialogs={dialogs} HTTP/1.1\r\nHost: peer\r\nContent-Type: application/json\r\n\

@@ -13,6 +13,5 @@ if ! [ -e "$PEERS/ngx_nchan_module.so" ]; then
         tar -x --strip-components=5 -C "$PEERS" ./usr/lib/nginx/modules/ngx_nchan_module.so
     rm -r "$package"
 fi
-cp benches/edgeway_bench/peers/package.json benches/edgeway_bench/peers/package-lock.json \
-    benches/edgeway_bench/peers/socket_io.mjs "$PEERS"
+cp benches/edgeway_bench/peers/package.json benches/edgeway_bench/peers/package-lock.json "$PEERS"
 npm ci --silent --prefix "$PEERS"

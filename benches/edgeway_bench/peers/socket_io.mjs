@@ -11,6 +11,8 @@ const http = createServer(async (request, response) => {
   io.to(room(searchParams.get("dialogs"))).emit("event", JSON.parse(body));
   response.writeHead(200, { "Content-Length": 0 }).end();
 });
+// Whoever posts events may wait for its turn longer than the 5 s that an idle connection is kept for.
+http.keepAliveTimeout = 0;
 const io = new Server(http, { transports: ["websocket"], pingInterval: 25_000, pingTimeout: 20_000, serveClient: false });
 io.on("connection", (socket) => {
   socket.join(room(socket.handshake.query.dialogs));

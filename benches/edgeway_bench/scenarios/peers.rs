@@ -3,8 +3,7 @@
 use super::fanout::{DIALOG, Side, compare};
 use super::idle::grow;
 use super::setting::Setting;
-use crate::child::Server;
-use crate::peers::{nchan, socket_io};
+use crate::peers::Peer;
 use crate::plan::Carriage;
 use crate::publisher::Publisher;
 use crate::report::Row;
@@ -13,43 +12,45 @@ const IDLE: usize = 10_000;
 const RECEIVERS: usize = 1_000;
 
 pub(crate) async fn run(setting: &mut Setting) -> anyhow::Result<()> {
-    for carriage in [Carriage::Ws, Carriage::Sse] {
-        let directory = tempfile::tempdir()?;
-        match nchan(directory.path()).await? {
-            Some(server) => measure(setting, "Nchan", server, carriage).await?,
-            None => setting.report.note("Nchan is not there; `make bench-peers` fetches it"),
+    let all: [(Peer, &[Carriage]); 2] =
+        [(Peer::Nchan, &[Carriage::Ws, Carriage::Sse]), (Peer::SocketIo, &[Carriage::SocketIo])];
+    for (peer, carriages) in all {
+        if !peer.is_installed() {
+            setting.report.note(&format!("{} is not there; `make bench-peers` fetches it", peer.name()));
+            continue;
         }
-    }
-    match socket_io().await? {
-        Some(server) => measure(setting, "Socket.IO", server, Carriage::SocketIo).await?,
-        None => setting.report.note("Socket.IO is not there; `make bench-peers` fetches it"),
+        for carriage in carriages {
+            memory(setting, peer, *carriage).await?;
+            fan_out(setting, peer, *carriage).await?;
+        }
     }
     Ok(())
 }
 
-async fn measure(
-    setting: &mut Setting,
-    name: &str,
-    server: Server,
-    carriage: Carriage,
-) -> anyhow::Result<()> {
-    let name = format!("{name}: {}", carriage.name());
-    let mut publisher = Publisher::of(&server).await?;
+async fn memory(setting: &mut Setting, peer: Peer, carriage: Carriage) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let server = peer.start(directory.path()).await?;
     // Stands in for the `welcome`, which clients wait for.
-    publisher.welcome(None).await?;
-    publisher.welcome(Some(DIALOG)).await?;
-
+    Publisher::of(&server).await?.welcome(None).await?;
     let count = setting.clients(IDLE);
-    let (kib, swarm) = grow(setting, &server, carriage, count).await?;
-    setting.report.add(Row::absolute("peers", format!("{name} of {count}, memory each"), "KiB", kib, None));
-    swarm.hang_up().await;
+    let (kib, _swarm) = grow(setting, &server, carriage, count).await?;
+    let what = format!("{}: {} of {count}, memory each", peer.name(), carriage.name());
+    setting.report.add(Row::absolute("peers", what, "KiB", kib, None));
+    Ok(())
+}
 
+/// By a server of its own, as Edgeway's is measured: none that has held ten thousand before.
+async fn fan_out(setting: &mut Setting, peer: Peer, carriage: Carriage) -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let server = peer.start(directory.path()).await?;
+    Publisher::of(&server).await?.welcome(Some(DIALOG)).await?;
     let count = setting.clients(RECEIVERS);
     let floor_carriage = if carriage == Carriage::SocketIo { Carriage::Ws } else { carriage };
     let mut floor = Side::of(setting, setting.floor().await?, floor_carriage, count).await?;
-    let mut peer = Side::of(setting, server, carriage, count).await?;
+    let mut side = Side::of(setting, server, carriage, count).await?;
     for (in_flight, rounds) in [(1, 50), (16, 20)] {
-        let figures = compare(&mut floor, &mut peer, in_flight, rounds).await?;
+        let figures = compare(&mut floor, &mut side, in_flight, rounds).await?;
+        let name = format!("{}: {}", peer.name(), carriage.name());
         let what = format!("{name} 1 -> {count}, {in_flight} in flight, CPU");
         setting.report.add(Row::ratio("peers", what, "us/delivery", figures, None));
     }
