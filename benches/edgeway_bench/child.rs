@@ -5,9 +5,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, BufReader, sink};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::process::{cpu_time, pss_bytes};
 
@@ -100,7 +101,7 @@ pub(crate) async fn start(mut command: Command, sign: &str) -> anyhow::Result<(C
         }
     });
     let line = line.await.context("it was not ready in time")??;
-    // Whatever it says later must not fill the pipe.
-    child.stdout = Some(lines.into_inner().into_inner());
+    // Read on: a pipe that nobody empties would hold it up once it is full.
+    TaskTracker::new().spawn(async move { tokio::io::copy(&mut lines.into_inner(), &mut sink()).await });
     Ok((child, line))
 }

@@ -87,7 +87,10 @@ impl Client<'_> {
             Piece::Event(packet)
                 if plan.carriage == Carriage::SocketIo && !packet.starts_with(SOCKET_IO_EVENT) =>
             {
-                answer = socket_io_answer(packet).map(<[u8]>::to_vec);
+                if let [b'4', b'1' | b'4', ..] = packet {
+                    wrong = Some("sent away by Socket.IO".to_owned());
+                }
+                answer = socket_io_answer(packet).map(<[u8]>::to_vec).or(answer.take());
             }
             Piece::Event(json) => {
                 if !std::mem::replace(welcomed, true) {

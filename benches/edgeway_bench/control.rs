@@ -43,7 +43,9 @@ impl Orders {
         }
         let numbers: Vec<u64> = line.split_whitespace().skip(1).map(str::parse).collect::<Result<_, _>>()?;
         let [group, count, batch, bytes] = numbers[..] else { anyhow::bail!("not an order: {line}") };
-        let mut json = vec![0; usize::try_from(bytes)?.min(ORDER_MAX_BYTES)];
+        let bytes = usize::try_from(bytes)?;
+        anyhow::ensure!(bytes <= ORDER_MAX_BYTES, "an order of {bytes} bytes");
+        let mut json = vec![0; bytes];
         self.lines.read_exact(&mut json).await?;
         Ok(Some(Order { group, count: usize::try_from(count)?, batch: batch == 1, json: json.into() }))
     }

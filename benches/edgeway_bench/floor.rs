@@ -67,14 +67,18 @@ async fn hold(stream: TcpStream, groups: Groups) -> std::io::Result<()> {
         return Ok(());
     };
     let Some(carriage) = carriage else { return Ok(()) };
-    stream.try_write(match carriage {
-        Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo => WS_OPENING,
-        Carriage::Sse => SSE_OPENING,
-        Carriage::Poll => POLL_OPENING,
-    })?;
     let client = Arc::new(Client { stream, carriage });
     let group = group.unwrap_or(u64::MAX);
-    Arc::make_mut(groups.lock().entry(group).or_default()).push(client.clone());
+    {
+        // In one step for whoever publishes: a client that is welcomed misses nothing, and hears nothing before.
+        let mut groups = groups.lock();
+        client.stream.try_write(match carriage {
+            Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo => WS_OPENING,
+            Carriage::Sse => SSE_OPENING,
+            Carriage::Poll => POLL_OPENING,
+        })?;
+        Arc::make_mut(groups.entry(group).or_default()).push(client.clone());
+    }
     while let Ok(Some(())) = wait_and(&client.stream, |_| ()).await {}
     if let Some(members) = groups.lock().get_mut(&group) {
         Arc::make_mut(members).retain(|member| !Arc::ptr_eq(member, &client));

@@ -36,7 +36,8 @@ impl Rooms {
         publisher: Publisher,
         carriage: impl Fn(usize) -> Carriage,
     ) -> anyhow::Result<Self> {
-        let count = setting.clients(ROOMS * MEMBERS);
+        // Whole rooms: every message has as many receivers.
+        let count = setting.clients(ROOMS * MEMBERS).max(MEMBERS) / MEMBERS * MEMBERS;
         let crowd = Crowd::of(&server, &setting.tokens, 0, count);
         let swarm = crowd.connect(carriage, |index| Some(index / MEMBERS)).await?;
         let rooms = count / MEMBERS;

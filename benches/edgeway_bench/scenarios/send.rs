@@ -1,7 +1,6 @@
 //! From a client's `send_message` over Store and bus to another client.
 
-use std::time::Duration;
-
+use anyhow::Context;
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -49,8 +48,9 @@ async fn connect(setting: &Setting, server: &Server, user: usize) -> anyhow::Res
     let mut request = format!("ws://{}/v1/ws?dialogs=d1", server.address).into_client_request()?;
     let bearer = format!("Bearer {}", setting.tokens.for_user(user)?);
     request.headers_mut().insert("authorization", bearer.parse()?);
-    let mut line = connect_async(request).await?.0;
-    timeout(Duration::from_secs(5), line.next()).await?;
+    let mut line = timeout(PATIENCE, connect_async(request)).await??.0;
+    let first = timeout(PATIENCE, line.next()).await?.context("the server has closed")??;
+    anyhow::ensure!(first.to_text().is_ok_and(|text| text.contains(r#""type":"welcome""#)), "{first}");
     Ok(line)
 }
 
