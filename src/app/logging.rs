@@ -36,7 +36,9 @@ impl Records {
 /// # Errors
 /// When level or endpoint can't be understood, or somebody logs already.
 pub fn start(config: &Telemetry, clock: &Arc<dyn Clock>) -> anyhow::Result<Records> {
-    let filter = EnvFilter::try_new(&config.level).context("telemetry.level")?.and(filter_fn(is_discreet));
+    // With a hint, since of two filters the one without would have every span and line looked at, whatever the level.
+    let is_discreet = filter_fn(is_discreet).with_max_level_hint(LevelFilter::TRACE);
+    let filter = EnvFilter::try_new(&config.level).context("telemetry.level")?.and(is_discreet);
     let lines = fmt::layer().with_writer(stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log {
         LogFormat::Json => lines.json().with_filter(filter).boxed(),
