@@ -111,9 +111,10 @@ impl Session {
                 Order::Hole => false,
             },
             // The feed may be just one step ahead: then the log need not be read.
-            Flow::Behind { from, seen, .. } => {
-                *from == CatchUpFrom::Position
-                    && seen
+            Flow::Behind(behind) => {
+                behind.from == CatchUpFrom::Position
+                    && behind
+                        .seen
                         .as_ref()
                         .is_none_or(|seen| seen.epoch == logged.epoch && seen.offset < logged.offset)
                     && matches!(order(position, logged), Order::Next)
@@ -185,8 +186,8 @@ impl Session {
                 subscription.in_step = None;
             }
             subscription.position = piece.start.clone();
-            if let Flow::Behind { from, .. } = &mut subscription.flow {
-                *from = CatchUpFrom::Position;
+            if let Flow::Behind(behind) = &mut subscription.flow {
+                behind.from = CatchUpFrom::Position;
             }
         });
         for event in &piece.gap {
@@ -227,9 +228,9 @@ impl Session {
             if !piece.complete {
                 return false;
             }
-            let Flow::Behind { seen, .. } = &mut subscription.flow else { return true };
+            let Flow::Behind(behind) = &mut subscription.flow else { return true };
             // Taken, not kept: what was seen and is not in the log when it is read once more was rewound.
-            let newer = seen.take().is_some_and(|seen| {
+            let newer = behind.seen.take().is_some_and(|seen| {
                 seen.epoch != subscription.position.epoch || seen.offset > subscription.position.offset
             });
             if newer {
@@ -270,7 +271,7 @@ impl Session {
         let settled = self.outbox.newest_watermark();
         self.subscriptions.update(feed, |subscription| {
             if subscription.flow == Flow::Live {
-                subscription.flow = Flow::Behind { from: CatchUpFrom::Position, settled, seen: None };
+                subscription.flow = Flow::behind(CatchUpFrom::Position, settled);
             }
         });
     }
@@ -289,7 +290,7 @@ impl Session {
         let forgotten = self.subscriptions.update(feed, |subscription| {
             // A revocation may have been obeyed at sight that the log can't tell any more.
             let obeyed = feed.dialog().is_none()
-                && matches!(&subscription.flow, Flow::Behind { seen: Some(seen), .. } if beyond(seen));
+                && matches!(&subscription.flow, Flow::Behind(behind) if behind.seen.as_ref().is_some_and(beyond));
             let forgotten = beyond(&subscription.position) || beyond(&subscription.delivered) || obeyed;
             if forgotten {
                 subscription.lose_place();
@@ -307,7 +308,7 @@ impl Session {
             {
                 subscription.position.offset = offset;
             }
-            Flow::Behind { seen, .. } => *seen = Some(LogPosition { epoch: epoch.clone(), offset }),
+            Flow::Behind(behind) => behind.seen = Some(LogPosition { epoch: epoch.clone(), offset }),
             Flow::Live => {}
         });
     }
@@ -361,9 +362,9 @@ impl Session {
     /// Moves up to when a feed that is behind has been numbered. Returns where that was; `None` if it is in step.
     fn move_hold(&mut self, feed: &FeedKey, to: impl FnOnce(UnixMillis) -> UnixMillis) -> Option<UnixMillis> {
         self.subscriptions.update(feed, |subscription| match &mut subscription.flow {
-            Flow::Behind { settled, .. } => {
-                let before = *settled;
-                *settled = to(before);
+            Flow::Behind(behind) => {
+                let before = behind.settled;
+                behind.settled = to(before);
                 Some(before)
             }
             Flow::Live => None,
@@ -419,8 +420,8 @@ impl Session {
 
     fn note_seen(&mut self, feed: &FeedKey, logged: &Logged) {
         self.subscriptions.update(feed, |subscription| {
-            if let Flow::Behind { seen, .. } = &mut subscription.flow {
-                *seen = Some(LogPosition { epoch: logged.epoch.clone(), offset: logged.offset });
+            if let Flow::Behind(behind) = &mut subscription.flow {
+                behind.seen = Some(LogPosition { epoch: logged.epoch.clone(), offset: logged.offset });
             }
         });
     }
@@ -459,10 +460,10 @@ impl Session {
         for (feed, position, seq) in rewound {
             self.begin_behind(&feed);
             self.subscriptions.update(&feed, |subscription| {
-                if let Flow::Behind { seen, from, settled } = &mut subscription.flow {
-                    *settled = numbered.min(*settled);
-                    *seen = seen.take().or_else(|| Some(subscription.position.clone()));
-                    *from = CatchUpFrom::Position;
+                if let Flow::Behind(behind) = &mut subscription.flow {
+                    behind.settled = numbered.min(behind.settled);
+                    behind.seen.get_or_insert_with(|| subscription.position.clone());
+                    behind.from = CatchUpFrom::Position;
                 }
                 subscription.in_step.take_if(|in_step| (in_step.epoch, in_step.number) > newest);
                 subscription.position = position;

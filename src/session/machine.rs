@@ -198,7 +198,7 @@ impl Session {
                 round: 0,
                 in_step: saved.in_step,
                 confirmed: saved.confirmed,
-                flow: Flow::Behind { from, settled: acknowledged.watermark, seen: None },
+                flow: Flow::behind(from, acknowledged.watermark),
             };
             session.subscriptions.insert(saved.feed, subscription);
         }
@@ -416,11 +416,7 @@ impl Session {
             round: self.next_round(),
             in_step: None,
             confirmed,
-            flow: Flow::Behind {
-                from: CatchUpFrom::Position,
-                settled: self.outbox.newest_watermark(),
-                seen: None,
-            },
+            flow: Flow::behind(CatchUpFrom::Position, self.outbox.newest_watermark()),
         };
         self.subscriptions.insert(feed.clone(), subscription);
         Ok(())
@@ -450,7 +446,7 @@ impl Session {
             return Vec::new();
         }
         let behind = self.subscriptions.iter().filter_map(|(feed, subscription)| match subscription.flow {
-            Flow::Behind { settled, .. } => Some((settled, catch_up_of(feed, subscription)?)),
+            Flow::Behind(ref behind) => Some((behind.settled, catch_up_of(feed, subscription)?)),
             Flow::Live => None,
         });
         let mut due: Vec<_> = behind.collect();
@@ -480,7 +476,8 @@ impl Session {
 }
 
 fn catch_up_of(feed: &FeedKey, subscription: &Subscription) -> Option<CatchUp> {
-    let Flow::Behind { from, .. } = subscription.flow else { return None };
+    let Flow::Behind(behind) = &subscription.flow else { return None };
+    let from = behind.from;
     Some(CatchUp {
         feed: feed.clone(),
         position: subscription.position.clone(),

@@ -403,7 +403,7 @@ impl Session {
             };
             subscription.position = position.clone();
             subscription.last_message_seq = subscription.delivered_message_seq;
-            subscription.flow = Flow::Behind { from, settled: cursor.watermark, seen: None };
+            subscription.flow = Flow::behind(from, cursor.watermark);
         });
     }
 }

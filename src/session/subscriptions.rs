@@ -24,15 +24,27 @@ pub fn nowhere() -> LogPosition {
 pub enum Flow {
     /// In step with the feed.
     Live,
-    /// Something must be read from the log first.
-    Behind {
-        /// From where.
-        from: CatchUpFrom,
-        /// Everything of this feed up to this bus time has been numbered: holds the session's watermark back.
-        settled: UnixMillis,
-        /// The newest position that the feed has pushed meanwhile.
-        seen: Option<LogPosition>,
-    },
+    /// Something must be read from the log first. Boxed: most of the time there is nothing to be remembered.
+    Behind(Box<Behind>),
+}
+
+/// What is remembered of a feed while its log must be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Behind {
+    /// From where.
+    pub from: CatchUpFrom,
+    /// Everything of this feed up to this bus time has been numbered: holds the session's watermark back.
+    pub settled: UnixMillis,
+    /// The newest position that the feed has pushed meanwhile.
+    pub seen: Option<LogPosition>,
+}
+
+impl Flow {
+    /// Something must be read; the feed has pushed nothing meanwhile.
+    #[must_use]
+    pub fn behind(from: CatchUpFrom, settled: UnixMillis) -> Self {
+        Self::Behind(Box::new(Behind { from, settled, seen: None }))
+    }
 }
 
 /// From where a subscription reads the log.
@@ -135,11 +147,15 @@ impl Subscription {
 
     /// Beyond which place nothing was ever numbered; `None` if nobody knows.
     pub(super) fn numbered(&self) -> Option<LogPosition> {
-        let offset = match self.flow {
-            Flow::Behind { from: CatchUpFrom::Since { numbered: u64::MAX, .. }, .. } => return None,
+        let from = match &self.flow {
+            Flow::Live => CatchUpFrom::Position,
+            Flow::Behind(behind) => behind.from,
+        };
+        let offset = match from {
+            CatchUpFrom::Since { numbered: u64::MAX, .. } => return None,
             // It has not moved since an earlier rebuild.
-            Flow::Behind { from: CatchUpFrom::Since { numbered, .. }, .. } => numbered,
-            _ => self.position.offset,
+            CatchUpFrom::Since { numbered, .. } => numbered,
+            CatchUpFrom::Position => self.position.offset,
         };
         Some(LogPosition { epoch: self.position.epoch.clone(), offset })
     }
@@ -260,7 +276,7 @@ impl Subscriptions {
         self.by_feed
             .iter()
             .filter_map(|(_, subscription)| match subscription.flow {
-                Flow::Behind { settled, .. } => Some(settled),
+                Flow::Behind(ref behind) => Some(behind.settled),
                 Flow::Live => None,
             })
             .min()

@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use parking_lot::Mutex;
-use tokio::sync::OnceCell;
 
 use super::context::FeedContext;
 use super::inbox::Inbox;
@@ -41,12 +40,14 @@ pub struct Feed {
     context: Arc<FeedContext>,
     state: Mutex<State>,
     subscribers: Mutex<Subscribers>,
-    subscription: OnceCell<Box<dyn LiveSubscription>>,
+    subscription: OnceLock<Box<dyn LiveSubscription>>,
 }
 
 #[derive(Default)]
 struct State {
     inbox: Inbox,
+    /// Held by whoever connects the feed; gone when that is done.
+    connecting: Option<Arc<tokio::sync::Mutex<()>>>,
     /// The inbox was full, or the link was interrupted, or the audit saw more than we have.
     distrust: Option<RepairReason>,
     running: bool,
@@ -114,7 +115,7 @@ impl Feed {
             context,
             state: Mutex::new(State::default()),
             subscribers: Mutex::new(Subscribers::default()),
-            subscription: OnceCell::new(),
+            subscription: OnceLock::new(),
         })
     }
 
@@ -129,25 +130,34 @@ impl Feed {
     /// # Errors
     /// [`BusError`]; the next caller tries again.
     pub async fn connect(self: &Arc<Self>) -> Result<(), BusError> {
-        self.subscription
-            .get_or_try_init(|| async {
-                let subscription =
-                    self.context.bus.subscribe(&self.key, Arc::new(Inlet(Arc::downgrade(self)))).await?;
-                let slice = self.context.bus.read(&self.key, ReadFrom::Newest, 1).await?;
-                let newest = slice.entries.last().and_then(|entry| self.read_message(entry));
-                let mut state = self.state.lock();
-                state.position_at = slice.entries.last().map_or(UnixMillis(0), |entry| entry.at);
-                state.position = Some(slice.head);
-                state.message_seq = match newest {
-                    Some(seq) => MessageSeq::Known(seq),
-                    None if slice.entries.is_empty() => MessageSeq::Unknown,
-                    None => MessageSeq::Unasked,
-                };
-                drop(state);
-                Ok(subscription)
-            })
-            .await?;
+        if self.subscription.get().is_none() {
+            let connecting = self.state.lock().connecting.get_or_insert_default().clone();
+            let _others_wait = connecting.lock().await;
+            if self.subscription.get().is_none() {
+                self.subscribe().await?;
+            }
+            self.state.lock().connecting = None;
+        }
         self.wake();
+        Ok(())
+    }
+
+    async fn subscribe(self: &Arc<Self>) -> Result<(), BusError> {
+        let subscription =
+            self.context.bus.subscribe(&self.key, Arc::new(Inlet(Arc::downgrade(self)))).await?;
+        let slice = self.context.bus.read(&self.key, ReadFrom::Newest, 1).await?;
+        let newest = slice.entries.last().and_then(|entry| self.read_message(entry));
+        let mut state = self.state.lock();
+        state.position_at = slice.entries.last().map_or(UnixMillis(0), |entry| entry.at);
+        state.position = Some(slice.head);
+        state.message_seq = match newest {
+            Some(seq) => MessageSeq::Known(seq),
+            None if slice.entries.is_empty() => MessageSeq::Unknown,
+            None => MessageSeq::Unasked,
+        };
+        drop(state);
+        // One at a time comes here, and only if there is none.
+        let _ = self.subscription.set(subscription);
         Ok(())
     }
 

@@ -325,7 +325,18 @@ impl LiveSession {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::application::feed::one::Feed;
     use crate::session::reader::Dismissal;
+    use crate::session::subscriptions::Subscription;
+
+    /// With the counts of its `Arc` each fills a size that allocators have: one word more costs a hundred bytes.
+    #[test]
+    fn what_a_session_is_made_of_is_small() {
+        const COUNTS: usize = 2 * size_of::<usize>();
+        assert!(size_of::<LiveSession>() + COUNTS <= 640, "{}", size_of::<LiveSession>());
+        assert!(size_of::<Feed>() + COUNTS <= 192, "{}", size_of::<Feed>());
+        assert!(size_of::<Subscription>() <= 192, "{}", size_of::<Subscription>());
+    }
 
     #[test]
     fn a_session_that_has_ended_needs_care_until_it_is_buried_and_never_again() {

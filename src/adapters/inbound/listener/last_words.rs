@@ -42,9 +42,15 @@ pub(super) struct LastWords<Io> {
     /// Whether the current request's first line has ended: if not, it is what was too long.
     line_ended: bool,
     lingers: bool,
-    /// In place of what hyper wrote; what is left of it.
-    instead: Vec<u8>,
+    /// In place of what hyper wrote.
+    instead: Option<Box<Instead>>,
     linger: Option<Box<Linger>>,
+}
+
+#[derive(Debug)]
+struct Instead {
+    bytes: Vec<u8>,
+    written: usize,
 }
 
 #[derive(Debug)]
@@ -56,15 +62,7 @@ struct Linger {
 impl<Io> LastWords<Io> {
     /// For HTTP/1.1. What was read of the stream before is read again.
     pub(super) fn http1(io: Io, ahead: Bytes) -> Self {
-        Self {
-            io,
-            ahead,
-            flushed: None,
-            line_ended: false,
-            lingers: false,
-            instead: Vec::new(),
-            linger: None,
-        }
+        Self { io, ahead, flushed: None, line_ended: false, lingers: false, instead: None, linger: None }
     }
 
     /// For HTTP/2, where hyper has words of its own, and any end may be a refusal.
@@ -98,18 +96,22 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> LastWords<Io> {
         self.lingers = true;
         let Some(status) = bare_refusal(bytes) else { return false };
         let line_too_long = status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE && !self.line_ended;
-        self.instead = refusal(if line_too_long { StatusCode::URI_TOO_LONG } else { status });
+        let bytes = refusal(if line_too_long { StatusCode::URI_TOO_LONG } else { status });
+        self.instead = Some(Box::new(Instead { bytes, written: 0 }));
         true
     }
 
     fn poll_instead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.instead.is_empty() {
-            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.instead))?;
+        let Some(instead) = &mut self.instead else { return Poll::Ready(Ok(())) };
+        while instead.written < instead.bytes.len() {
+            let rest = &instead.bytes[instead.written..];
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, rest))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.instead.drain(..written);
+            instead.written += written;
         }
+        self.instead = None;
         Poll::Ready(Ok(()))
     }
 
