@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use tokio::time::{Instant, Sleep, sleep};
@@ -22,6 +22,7 @@ use super::listener::later::later;
 use super::outgoing::with_outgoing;
 use super::wire::control::{GoAway, goaway_json, token_expiring_json};
 use super::wire::events::write_prefix;
+use crate::application::gateway::Gateway;
 use crate::application::ports::auth::{AuthError, Identity};
 use crate::application::usecase::attach::{Reading, session_gone, unverified};
 use crate::domain::error::{ErrorCode, Refusal};
@@ -45,10 +46,11 @@ const WAIT_JITTER_PART: u64 = 5;
 pub async fn poll(
     State(edge): State<Arc<Edge>>,
     query: AttachQuery,
-    asked: Asked,
+    request: Request,
 ) -> Result<Response, Rejection> {
+    let asked = Asked::of(request.into_parts().0);
     let Some(session) = query.session.clone() else {
-        admit_attach(&edge, asked.client, None, asked.is_relayed())
+        admit_attach(&edge.gateway, asked.client, None, asked.is_relayed())
             .inspect_err(|refusal| edge.note_refused(Transport::Poll, refusal))?;
         return begin(&edge, query, asked).await;
     };
@@ -59,10 +61,10 @@ pub async fn poll(
         // A poll waits long, and should hold no more than it needs for that.
         Ok(Answered::Waits(mut waiting)) => Ok(later(async move {
             let answered = poll_fn(|cx| waiting.poll(cx)).await;
-            let session = waiting.reading.session().id().as_str();
-            answered.or_else(|refusal| turned_away.count(&edge, session, refusal)).into_response()
+            let (gateway, session) = (waiting.reading.gateway(), waiting.reading.session().id().as_str());
+            answered.or_else(|refusal| turned_away.count(gateway, session, refusal)).into_response()
         })),
-        Err(refusal) => turned_away.count(&edge, &session, refusal),
+        Err(refusal) => turned_away.count(&edge.gateway, &session, refusal),
     }
 }
 
@@ -74,9 +76,9 @@ struct TurnedAway {
 
 impl TurnedAway {
     /// Counts it as a connect if it is the client's fault.
-    fn count(&self, edge: &Edge, session: &str, refusal: Rejection) -> Result<Response, Rejection> {
+    fn count(&self, gateway: &Gateway, session: &str, refusal: Rejection) -> Result<Response, Rejection> {
         if refusal.is_the_clients() {
-            admit_attach(edge, self.client, Some(session), self.relayed)?;
+            admit_attach(gateway, self.client, Some(session), self.relayed)?;
         }
         Err(refusal)
     }
@@ -108,7 +110,7 @@ async fn go_on(edge: &Arc<Edge>, query: AttachQuery, asked: Asked) -> Result<Ans
 
 enum Attached {
     Elsewhere(Response),
-    Here { reading: Box<Reading>, identity: Identity, wait: Duration },
+    Here { reading: Reading, identity: Identity, wait: Duration },
 }
 
 async fn attach(edge: &Arc<Edge>, query: AttachQuery, asked: Asked) -> Result<Attached, Rejection> {
@@ -121,25 +123,26 @@ async fn attach(edge: &Arc<Edge>, query: AttachQuery, asked: Asked) -> Result<At
         Answerer::This { held_by, .. } => input.held_by = held_by,
     }
     let reading = asked.scope(Box::pin(edge.gateway.attach(&caller.identity, input))).await?;
-    Ok(Attached::Here { reading: Box::new(reading), identity: caller.identity, wait })
+    Ok(Attached::Here { reading, identity: caller.identity, wait })
 }
 
 /// A poll that waits for events.
 struct Waiting {
-    reading: Box<Reading>,
-    answer: Answer,
+    reading: Reading,
+    /// Boxed, and made for the first event: what waits has none.
+    answer: Option<Box<Answer>>,
     /// Until when it waits for the first event, or for what comes together with it.
     deadline: Pin<Box<Sleep>>,
 }
 
 impl Waiting {
-    fn new(reading: Box<Reading>, wait: Duration) -> Self {
-        Self { reading, answer: Answer::default(), deadline: Box::pin(sleep(wait)) }
+    fn new(reading: Reading, wait: Duration) -> Self {
+        Self { reading, answer: None, deadline: Box::pin(sleep(wait)) }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response, Rejection>> {
         let more = ready!(self.poll_fill(cx));
-        let answer = std::mem::take(&mut self.answer);
+        let answer = self.answer.take().map_or_else(Answer::default, |answer| *answer);
         Poll::Ready(match more {
             Ok(more) => Ok(answer.finish(&self.reading, more)),
             Err(dismissal) => dismissed(dismissal, answer, &self.reading),
@@ -149,14 +152,17 @@ impl Waiting {
     /// Waits for the first events, then a moment longer. `Ok(true)`: there is more than fits.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool, Dismissal>> {
         loop {
-            let lingers = self.answer.events > 0;
-            if self.answer.is_full() {
+            let lingers = self.answer.is_some();
+            let room = self.answer.as_ref().map_or_else(|| Answer::default().room(), |answer| answer.room());
+            if self.answer.as_ref().is_some_and(|answer| answer.is_full()) {
                 return Poll::Ready(Ok(true));
             }
             // What is there already is taken even when there is no time to wait.
             let drained = with_outgoing(|outgoing| {
-                let drained = self.reading.poll_drain(cx, self.answer.room(), outgoing);
-                outgoing.iter().for_each(|item| self.answer.write(item));
+                let drained = self.reading.poll_drain(cx, room, outgoing);
+                for item in outgoing.iter() {
+                    self.answer.get_or_insert_default().write(item);
+                }
                 drained
             });
             match drained {
@@ -168,7 +174,7 @@ impl Waiting {
                 }
                 Poll::Ready(Drained::Dismissed(dismissal)) => return Poll::Ready(Err(dismissal)),
                 Poll::Ready(Drained::More) => return Poll::Ready(Ok(true)),
-                Poll::Ready(Drained::Empty) if !lingers && self.answer.events > 0 => {
+                Poll::Ready(Drained::Empty) if !lingers && self.answer.is_some() => {
                     self.deadline.as_mut().reset(Instant::now() + LINGER);
                 }
                 Poll::Ready(Drained::Empty) => {}
@@ -268,5 +274,15 @@ impl Answer {
         body.extend_from_slice(&self.json);
         body.extend_from_slice(if more { b"],\"more\":true}" } else { b"],\"more\":false}" });
         json(body).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_that_waits_is_small() {
+        assert!(size_of::<Waiting>() <= 88, "{}", size_of::<Waiting>());
     }
 }

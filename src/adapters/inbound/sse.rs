@@ -1,21 +1,16 @@
 //! Server-sent events (HTML Living Standard §9.2): one stream, written by whoever polls its body. Nothing runs for it
 //! while it is idle.
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName};
-use http_body::Frame;
-use http_body_util::StreamBody;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::http::asked::Asked;
@@ -25,6 +20,7 @@ use super::http::credentials::identify;
 use super::http::edge::Edge;
 use super::http::reject::Rejection;
 use super::http::relay::{self, Answerer};
+use super::listener::stream::{Source, stream};
 use super::outgoing::with_outgoing;
 use super::wire::control::{GoAway, HEARTBEAT_JSON, goaway_json, token_expiring_json};
 use super::wire::events::write_prefix;
@@ -62,17 +58,15 @@ const BUDGET: DrainBudget = DrainBudget { events: 64, bytes: 64 * 1024 };
 pub async fn stream_events(
     State(edge): State<Arc<Edge>>,
     query: AttachQuery,
-    asked: Asked,
+    request: Request,
 ) -> Result<Response, Rejection> {
+    let asked = Asked::of(request.into_parts().0);
     match open(&edge, query, &asked).await {
         Ok(response) => Ok(response),
         Err(refusal) => match shed_reason(&refusal) {
             Some(reason) => {
                 // Without a length, like every stream.
-                let told = stream::once(std::future::ready(Ok::<_, Infallible>(Frame::data(Bytes::from(
-                    shed(reason),
-                )))));
-                Ok(event_stream(Body::new(StreamBody::new(told))))
+                Ok(event_stream(Told(shed(reason))))
             }
             None => Err(refusal.into()),
         },
@@ -85,7 +79,7 @@ async fn open(edge: &Arc<Edge>, mut query: AttachQuery, asked: &Asked) -> Result
         query.session = Some(session);
         query.cursor = cursor;
     }
-    admit_attach(edge, asked.client, query.session.as_deref(), asked.is_relayed())
+    admit_attach(&edge.gateway, asked.client, query.session.as_deref(), asked.is_relayed())
         .inspect_err(|refusal| edge.note_refused(Transport::Sse, refusal))?;
     let caller = identify(edge, &asked.headers, &query).await;
     let caller = caller.inspect_err(|refusal| edge.note_refused(Transport::Sse, refusal))?;
@@ -95,7 +89,7 @@ async fn open(edge: &Arc<Edge>, mut query: AttachQuery, asked: &Asked) -> Result
         Answerer::This { held_by, .. } => input.held_by = held_by,
     }
     let reading = asked.scope(edge.gateway.attach(&caller.identity, input)).await?;
-    Ok(event_stream(Body::new(EventStream::new(edge, reading, &caller.identity))))
+    Ok(event_stream(EventStream::new(edge, reading, &caller.identity)))
 }
 
 fn last_event_id(headers: &HeaderMap) -> Option<(String, Option<String>)> {
@@ -131,13 +125,23 @@ fn shed(reason: &'static str) -> Vec<u8> {
     out
 }
 
-fn event_stream(body: Body) -> Response {
+/// All that a stream says.
+struct Told(Vec<u8>);
+
+impl Source for Told {
+    fn poll_write(&mut self, _: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<bool> {
+        out.append(&mut self.0);
+        Poll::Ready(false)
+    }
+}
+
+fn event_stream(body: impl Source + 'static) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-store, no-transform"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, body).into_response()
+    (headers, stream(body)).into_response()
 }
 
 /// The body of a stream.
@@ -145,12 +149,11 @@ struct EventStream {
     edge: Arc<Edge>,
     reading: Reading,
     /// Written and not yet taken.
-    opening: Option<Vec<u8>>,
+    opening: Option<Box<[u8]>>,
     timer: Pin<Box<Sleep>>,
     heartbeat_at: Instant,
     rotate_at: Instant,
     written_bytes: usize,
-    ended: bool,
 }
 
 impl EventStream {
@@ -166,9 +169,8 @@ impl EventStream {
             heartbeat_at: now + edge.config.sse_heartbeat,
             rotate_at: now + rotate,
             written_bytes: 0,
-            ended: false,
         };
-        stream.opening = Some(stream.opening_bytes(identity));
+        stream.opening = Some(stream.opening_bytes(identity).into());
         stream.set_timer();
         stream
     }
@@ -182,96 +184,82 @@ impl EventStream {
         out
     }
 
-    fn write_outgoing(&self, outgoing: &[Outgoing], out: &mut Vec<u8>) {
-        let session = self.reading.session().id();
-        for item in outgoing {
-            match item {
-                Outgoing::Event { cursor, event } => write_event(session, Some(cursor), event, out),
-                Outgoing::Ephemeral(event) => write_event(session, None, event, out),
-                Outgoing::TokenExpiring(at) => write_data(&token_expiring_json(*at), out),
-            }
-        }
-    }
-
-    /// The last words of a stream; an `EventSource` comes back by itself.
-    fn write_goaway(goaway: &GoAway, out: &mut Vec<u8>) {
-        write_retry(goaway.reconnect_after.max(jittered(RETRY_FIRST, RETRY_JITTER)), out);
-        write_data(&goaway_json(goaway), out);
-    }
-
-    /// What is there to be written now; `None` while there is nothing.
-    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Vec<u8>> {
-        if let Some(opening) = self.opening.take() {
-            return Poll::Ready(opening);
-        }
-        loop {
-            let drained = with_outgoing(|outgoing| {
-                let drained = ready!(self.reading.poll_drain(cx, BUDGET, outgoing));
-                let mut out = Vec::new();
-                self.write_outgoing(outgoing, &mut out);
-                Poll::Ready((drained, out))
-            });
-            if let Poll::Ready((drained, mut out)) = drained {
-                if let Drained::Dismissed(dismissal) = drained {
-                    self.ended = true;
-                    if let Some(goaway) = GoAway::for_dismissal(dismissal) {
-                        Self::write_goaway(&goaway, &mut out);
-                    }
-                    return Poll::Ready(out);
-                }
-                // Only what was cut out of the queue: look again.
-                if out.is_empty() {
-                    continue;
-                }
-                if self.written_bytes >= ROTATE_BYTES {
-                    self.rotate(&mut out);
-                }
-                return Poll::Ready(out);
-            }
-            ready!(self.timer.as_mut().poll(cx));
-            let now = Instant::now();
-            let mut out = Vec::new();
-            if now >= self.rotate_at {
-                self.rotate(&mut out);
-            } else {
-                write_data(HEARTBEAT_JSON, &mut out);
-                self.heartbeat_at = now + self.edge.config.sse_heartbeat;
-                self.set_timer();
-            }
-            return Poll::Ready(out);
-        }
-    }
-
     fn set_timer(&mut self) {
         let next = self.heartbeat_at.min(self.rotate_at);
         self.timer.as_mut().reset(next);
     }
+}
 
-    fn rotate(&mut self, out: &mut Vec<u8>) {
-        self.ended = true;
-        let goaway = GoAway { reason: "rotating", reconnect_after: Duration::ZERO, resumable: true };
-        Self::write_goaway(&goaway, out);
+impl Source for EventStream {
+    fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<bool> {
+        let before = out.len();
+        let goes_on = self.poll_append(cx, out);
+        self.written_bytes += out.len() - before;
+        goes_on
     }
 }
 
-impl http_body::Body for EventStream {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.ended {
-            return Poll::Ready(None);
+impl EventStream {
+    fn poll_append(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<bool> {
+        if let Some(opening) = self.opening.take() {
+            out.extend_from_slice(&opening);
+            return Poll::Ready(true);
         }
-        let bytes = ready!(self.poll_bytes(cx));
-        self.written_bytes += bytes.len();
-        if bytes.is_empty() {
-            return Poll::Ready(None);
+        let before = out.len();
+        loop {
+            let drained = with_outgoing(|outgoing| {
+                let drained = ready!(self.reading.poll_drain(cx, BUDGET, outgoing));
+                write_outgoing(self.reading.session().id(), outgoing, out);
+                Poll::Ready(drained)
+            });
+            match drained {
+                Poll::Ready(Drained::Dismissed(dismissal)) => {
+                    if let Some(goaway) = GoAway::for_dismissal(dismissal) {
+                        write_goaway(&goaway, out);
+                    }
+                    return Poll::Ready(false);
+                }
+                // Only what was cut out of the queue: look again.
+                Poll::Ready(_) if out.len() == before => continue,
+                Poll::Ready(_) if self.written_bytes >= ROTATE_BYTES => {
+                    write_rotation(out);
+                    return Poll::Ready(false);
+                }
+                Poll::Ready(_) => return Poll::Ready(true),
+                Poll::Pending => {}
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            if now >= self.rotate_at {
+                write_rotation(out);
+                return Poll::Ready(false);
+            }
+            write_data(HEARTBEAT_JSON, out);
+            self.heartbeat_at = now + self.edge.config.sse_heartbeat;
+            self.set_timer();
+            return Poll::Ready(true);
         }
-        Poll::Ready(Some(Ok(Frame::data(bytes.into()))))
     }
+}
+
+fn write_outgoing(session: &SessionId, outgoing: &[Outgoing], out: &mut Vec<u8>) {
+    for item in outgoing {
+        match item {
+            Outgoing::Event { cursor, event } => write_event(session, Some(cursor), event, out),
+            Outgoing::Ephemeral(event) => write_event(session, None, event, out),
+            Outgoing::TokenExpiring(at) => write_data(&token_expiring_json(*at), out),
+        }
+    }
+}
+
+/// The last words of a stream; an `EventSource` comes back by itself.
+fn write_goaway(goaway: &GoAway, out: &mut Vec<u8>) {
+    write_retry(goaway.reconnect_after.max(jittered(RETRY_FIRST, RETRY_JITTER)), out);
+    write_data(&goaway_json(goaway), out);
+}
+
+fn write_rotation(out: &mut Vec<u8>) {
+    write_goaway(&GoAway { reason: "rotating", reconnect_after: Duration::ZERO, resumable: true }, out);
 }
 
 /// Writes one event of a session; what can be resumed after has an id.

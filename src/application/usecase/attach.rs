@@ -90,6 +90,12 @@ impl Reading {
         &self.session
     }
 
+    /// The node that it is read at.
+    #[must_use]
+    pub fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
     /// Waits for what the reader does not have yet. Nothing leaves the session's queue by this.
     pub fn poll_drain(
         &self,

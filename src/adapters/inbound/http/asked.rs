@@ -48,6 +48,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 }
 
 impl Asked {
+    /// Everything about a request of which nothing else is needed any more.
+    #[must_use]
+    pub fn of(mut parts: Parts) -> Self {
+        let original = parts.extensions.remove::<OriginalUri>().map(|original| original.0);
+        Self {
+            peer: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0),
+            client: parts.extensions.get::<ClientIp>().copied(),
+            method: parts.method,
+            uri: original.unwrap_or(parts.uri),
+            headers: parts.headers,
+        }
+    }
+
     /// Does something for this request, within the trace that its client names.
     pub fn scope<F: Future>(&self, work: F) -> Either<TaskLocalFuture<RequestContext, F>, F> {
         match request_context(&self.headers) {

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use super::edge::Edge;
 use crate::application::admission::Connect;
+use crate::application::gateway::Gateway;
 use crate::domain::error::Refusal;
 use crate::domain::ids::SessionId;
 
@@ -77,15 +78,15 @@ pub async fn identify_client(State(edge): State<Arc<Edge>>, mut request: Request
 /// # Errors
 /// `rate_limited`.
 pub fn admit_attach(
-    edge: &Edge,
+    gateway: &Gateway,
     client: Option<ClientIp>,
     session: Option<&str>,
     relayed: bool,
 ) -> Result<(), Refusal> {
     match session {
-        None => admit_connect(edge, client, Connect::Begin),
-        Some(session) if relayed && is_here(edge, session) => Ok(()),
-        Some(_) => admit_connect(edge, client, Connect::GoOn),
+        None => admit_connect(gateway, client, Connect::Begin),
+        Some(session) if relayed && is_here(gateway, session) => Ok(()),
+        Some(_) => admit_connect(gateway, client, Connect::GoOn),
     }
 }
 
@@ -93,13 +94,13 @@ pub fn admit_attach(
 ///
 /// # Errors
 /// `rate_limited`.
-pub fn admit_connect(edge: &Edge, client: Option<ClientIp>, connect: Connect) -> Result<(), Refusal> {
+pub fn admit_connect(gateway: &Gateway, client: Option<ClientIp>, connect: Connect) -> Result<(), Refusal> {
     let Some(ClientIp(address)) = client else { return Ok(()) };
-    edge.gateway.admit_address(address, connect)
+    gateway.admit_address(address, connect)
 }
 
-fn is_here(edge: &Edge, session: &str) -> bool {
-    SessionId::parse(session).is_ok_and(|id| edge.gateway.sessions().find(&id).is_some())
+fn is_here(gateway: &Gateway, session: &str) -> bool {
+    SessionId::parse(session).is_ok_and(|id| gateway.sessions().find(&id).is_some())
 }
 
 #[cfg(test)]

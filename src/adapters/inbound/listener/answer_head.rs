@@ -68,6 +68,36 @@ impl Framing {
     }
 }
 
+/// A chunk of which nobody knows yet how long it will be (RFC 9112 §7.1).
+pub(super) struct Chunk {
+    start: usize,
+}
+
+/// The size of a chunk, to be overwritten: zeros in front are allowed.
+const UNKNOWN_SIZE: &[u8] = b"00000000\r\n";
+
+impl Chunk {
+    /// What is appended from now on is the chunk's data.
+    pub(super) fn begin(out: &mut Vec<u8>) -> Self {
+        let start = out.len();
+        out.extend_from_slice(UNKNOWN_SIZE);
+        Self { start }
+    }
+
+    /// All of its data has been appended. An empty chunk would be the last: it is taken back.
+    pub(super) fn end(self, out: &mut Vec<u8>) {
+        let mut size = out.len() - self.start - UNKNOWN_SIZE.len();
+        if size == 0 {
+            return out.truncate(self.start);
+        }
+        for digit in out[self.start..self.start + UNKNOWN_SIZE.len() - 2].iter_mut().rev() {
+            *digit = b"0123456789abcdef"[size % 16];
+            size /= 16;
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 /// How far a body has been written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Written {

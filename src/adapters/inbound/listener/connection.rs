@@ -28,6 +28,7 @@ use super::idle::{Activity, hold};
 use super::last_words::LastWords;
 use super::later::settle;
 use super::slot::ConnectionSlot;
+use super::stream::embody;
 use super::tls::{ALPN_HTTP2, ServerTls};
 
 /// How a connection ended: the peer's affair.
@@ -194,7 +195,7 @@ fn service(
                 Ok(answer) => answer,
                 Err(awaited) => awaited.await,
             };
-            Ok(answer.map(|body| hold(running, body)))
+            Ok(embody(answer).map(|body| hold(running, body)))
         }
     })
 }

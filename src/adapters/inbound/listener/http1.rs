@@ -34,6 +34,7 @@ use super::header_timer::HeaderTimer;
 use super::last_words::LastWords;
 use super::later::{is_later, settle};
 use super::outside::Outside;
+use super::stream::{embody, is_stream};
 use super::transport::Transport;
 use super::upgrade::{Upgraded, offer};
 
@@ -275,8 +276,8 @@ fn service(
                 return pending().await;
             }
             match settle(answer) {
-                Ok(answer) => Ok(answer),
-                Err(awaited) => Ok(awaited.await),
+                Ok(answer) => Ok(embody(answer)),
+                Err(awaited) => Ok(embody(awaited.await)),
             }
         }
     })
@@ -286,6 +287,7 @@ fn service(
 fn goes_on(answer: &Response) -> bool {
     answer.status() == StatusCode::SWITCHING_PROTOCOLS
         || is_later(answer)
+        || is_stream(answer)
         || (!answer.body().is_end_stream() && answer.body().size_hint().exact().is_none())
 }
 

@@ -11,8 +11,8 @@
 //!   over the IO.
 //! - `connection`: one connection from the first byte to the last; `header_timer` is its clock on HTTP/1.1, `idle` on
 //!   HTTP/2.
-//! - `http1`: HTTP/1.1. hyper reads each request and writes what is answered at once. What waits ([`later`]), goes on (a
-//!   stream) or becomes another protocol ([`upgrade`]) leaves hyper and is written by `outside` on the bare socket, with
+//! - `http1`: HTTP/1.1. hyper reads each request and writes what is answered at once. What waits ([`later`]), goes on ([`stream`])
+//!   or becomes another protocol ([`upgrade`]) leaves hyper and is written by `outside` on the bare socket, with
 //!   `answer_head` around it. [`transport`] is what an upgrade gets.
 //! - [`slot`]: a connection's place under the cap, which an upgrade takes along.
 //! - `last_words`: lies under hyper and gives back what was read too far; what hyper refuses by itself (malformed request 400, target too long 414, header too large 431) never
@@ -35,6 +35,8 @@ mod last_words;
 pub mod later;
 mod outside;
 pub mod slot;
+mod spare;
+pub mod stream;
 pub mod tls;
 pub mod transport;
 pub mod upgrade;

@@ -14,10 +14,12 @@ use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::answer_head::{Framing, Written, write_head};
+use super::answer_head::{Chunk, Framing, Written, write_head};
 use super::http1::{Leaving, asks_to_close};
 use super::last_words::LastWords;
 use super::later::{Awaited, settle};
+use super::spare;
+use super::stream::{Source, take_source};
 use super::transport::Transport;
 use super::upgrade::Upgraded;
 
@@ -47,6 +49,8 @@ enum Stage {
     Awaited(Awaited),
     /// The rest of its body is.
     Body(Body, Framing),
+    /// The rest of its body is, and goes straight to where it is written from.
+    Source(Box<dyn Source>),
     /// All of it has been handed out.
     Complete,
     /// The client has gone.
@@ -85,6 +89,9 @@ where
         loop {
             let mut waits = false;
             if self.pending() < GATHER_BYTES {
+                if self.out.capacity() == 0 {
+                    self.out = spare::take();
+                }
                 match self.poll_answer(cx, finish) {
                     Poll::Ready(()) if self.pending() < GATHER_BYTES && !self.is_over() => continue,
                     Poll::Ready(()) => {}
@@ -155,20 +162,34 @@ where
                     Written::Broken => self.stage = Stage::Gone,
                 }
             }
+            Stage::Source(source) => {
+                let chunk = Chunk::begin(&mut self.out);
+                let written = source.poll_write(cx, &mut self.out);
+                chunk.end(&mut self.out);
+                if !ready!(written) {
+                    Framing::Chunked.end(&mut self.out);
+                    self.stage = Stage::Complete;
+                }
+            }
             Stage::Complete | Stage::Gone => {}
         }
         Poll::Ready(())
     }
 
-    fn begin(&mut self, answer: Response, finishing: bool) {
+    fn begin(&mut self, mut answer: Response, finishing: bool) {
+        let source = take_source(&mut answer);
         let (head, body) = answer.into_parts();
         self.closes |= finishing || asks_to_close(&head.headers);
         if head.status != StatusCode::SWITCHING_PROTOCOLS {
             self.upgrade = None;
         }
-        let framing = Framing::of(head.status, &body);
+        let framing = if source.is_some() { Framing::Chunked } else { Framing::of(head.status, &body) };
         write_head(&head, framing, self.closes, &mut self.out);
-        self.stage = if framing.is_empty() { Stage::Complete } else { Stage::Body(body, framing) };
+        self.stage = match source {
+            Some(source) => Stage::Source(source),
+            None if framing.is_empty() => Stage::Complete,
+            None => Stage::Body(body, framing),
+        };
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -186,10 +207,11 @@ where
             }
             self.written += count;
             self.flush_due = count > 0;
-            if self.pending() == 0 {
-                self.out = Vec::new();
-                self.written = 0;
-            }
+        }
+        // An answer that waits keeps no room for what it will be.
+        if self.out.capacity() > 0 {
+            spare::leave(std::mem::take(&mut self.out));
+            self.written = 0;
         }
         Poll::Ready(Ok(()))
     }

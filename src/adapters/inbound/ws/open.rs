@@ -52,7 +52,7 @@ pub async fn open_websocket(
     let slot = request.extensions().get::<ConnectionSlot>().cloned();
     let client = request.extensions().get::<ClientIp>().copied();
     // Like going on, as long as nobody knows better: the session may be named in a `hello`.
-    let admitted = admit_connect(&edge, client, Connect::GoOn);
+    let admitted = admit_connect(&edge.gateway, client, Connect::GoOn);
     let (head, ()) = accepted.response.into_parts();
     let query = query.map_err(|_| Refusal::new(ErrorCode::BadRequest, "the query can't be read"));
     let asking = Asking { query: admitted.and(query), headers, client };

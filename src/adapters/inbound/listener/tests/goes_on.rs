@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Empty};
 use tokio::io::AsyncReadExt;
 
 use super::http2::{Http2Client, connect_http2};
-use super::server::{BIG_BYTES, Server, soon};
+use super::server::{BIG_BYTES, SOURCE_SECOND, Server, soon};
 use crate::adapters::inbound::listener::config::Config;
 
 const LATER: &str = "GET /later HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -188,6 +188,40 @@ async fn a_stream_is_chunked_and_another_request_may_follow_it() {
     drop(chunks);
     client.read_until("0\r\n\r\n").await;
     client.ask_peer().await;
+}
+
+#[tokio::test]
+async fn what_a_source_says_is_chunked_and_another_request_may_follow_it() {
+    let server = Server::start(Config::default());
+    let mut client = server.connect().await;
+    for _ in 0..2 {
+        client.send("GET /source HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let head = client.read_until("\r\n\r\n").await;
+        assert_eq!(
+            without_date(&head),
+            ["HTTP/1.1 200 OK", "x-layer: was here", "transfer-encoding: chunked", "", ""]
+        );
+        let second = format!("{:08x}\r\n{SOURCE_SECOND}\r\n", SOURCE_SECOND.len());
+        assert_eq!(client.read_until("\r\n0\r\n\r\n").await, format!("00000003\r\none\r\n{second}0\r\n\r\n"));
+    }
+    client.ask_peer().await;
+}
+
+#[tokio::test]
+async fn over_http_1_0_and_2_a_source_is_a_body_like_others() {
+    let server = Server::start(Config::default());
+    let mut client = server.connect().await;
+    client.send("GET /source HTTP/1.0\r\nhost: x\r\n\r\n").await;
+    let head = client.read_until("\r\n\r\n").await;
+    assert!(!head.contains("content-length") && !head.contains("chunked"), "{head}");
+    assert_eq!(client.read_until_closed().await, format!("one{SOURCE_SECOND}").as_bytes());
+    let Http2Client { mut requests, tasks: _tasks } = connect_http2(&server).await;
+    let uri = format!("http://{}/source", server.address);
+    let request = http::Request::get(uri).body(Empty::<bytes::Bytes>::new()).unwrap();
+    let answer = soon(requests.send_request(request)).await.unwrap();
+    assert_eq!(answer.headers().get("content-length"), None);
+    let body = soon(answer.into_body().collect()).await.unwrap().to_bytes();
+    assert_eq!(body, format!("one{SOURCE_SECOND}"));
 }
 
 #[tokio::test]

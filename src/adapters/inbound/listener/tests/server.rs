@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Extension;
@@ -25,6 +26,7 @@ use crate::adapters::inbound::listener::bind::bind;
 use crate::adapters::inbound::listener::config::Config;
 use crate::adapters::inbound::listener::later::later;
 use crate::adapters::inbound::listener::slot::{ConnectionSlot, Slots};
+use crate::adapters::inbound::listener::stream::{Source, stream as stream_of};
 use crate::adapters::inbound::listener::tls::ServerTls;
 use crate::adapters::inbound::listener::transport::Transport;
 use crate::adapters::inbound::listener::upgrade::Upgrade;
@@ -33,6 +35,9 @@ use crate::adapters::inbound::listener::upgrade::Upgrade;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 const CONNECTIONS_MAX: usize = 1000;
+
+/// What `/source` says after "one".
+pub(super) const SOURCE_SECOND: &str = "two, and some more";
 
 /// What `/big` answers.
 pub(super) const BIG_BYTES: usize = 8 * 1024 * 1024;
@@ -161,7 +166,27 @@ fn router(
                 )
             }),
         )
+        .route("/source", get(async || stream_of(Counts(0))).layer(axum::middleware::map_response(mark)))
         .route("/upgrade", any(upgrade).layer(Extension(tracker.clone())))
+}
+
+/// Says one, then two, then nothing more.
+struct Counts(u8);
+
+impl Source for Counts {
+    fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<bool> {
+        self.0 += 1;
+        match self.0 {
+            1 => out.extend_from_slice(b"one"),
+            2 => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            3 => out.extend_from_slice(SOURCE_SECOND.as_bytes()),
+            _ => return Poll::Ready(false),
+        }
+        Poll::Ready(true)
+    }
 }
 
 /// Takes the socket over and echoes, as a WebSocket would: bare on HTTP/1.1, generic on HTTP/2.
