@@ -128,29 +128,54 @@ impl StopSignals {
         lives: [&Lifecycle; 2],
         leave: impl Future<Output = ()>,
     ) -> anyhow::Result<Ending> {
-        let broken = tokio::select! {
-            _ = self.next() => None,
-            task = lives[0].vital.broken() => Some(task),
-            task = lives[1].vital.broken() => Some(task),
-        };
-        tracing::info!("leaving");
-        tokio::select! {
-            () = leave => {}
-            signal = self.next() => return Ok(Ending::Abandoned(signal)),
-        }
-        Ending::without(broken)
+        run_until(async || self.next().await, lives, leave).await
     }
+}
+
+async fn run_until(
+    mut asked: impl AsyncFnMut() -> StopSignal,
+    lives: [&Lifecycle; 2],
+    leave: impl Future<Output = ()>,
+) -> anyhow::Result<Ending> {
+    let broken = tokio::select! {
+        _ = asked() => None,
+        task = lives[0].vital.broken() => Some(task),
+        task = lives[1].vital.broken() => Some(task),
+    };
+    tracing::info!("leaving");
+    tokio::select! {
+        () = leave => {}
+        signal = asked() => return Ok(Ending::Abandoned(signal)),
+    }
+    Ending::without(broken)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use futures_util::FutureExt;
 
     use super::*;
 
-    /// A process that is not asked to stop.
+    /// A process that nobody asks to stop.
     async fn run(lives: [&Lifecycle; 2], leave: impl Future<Output = ()>) -> anyhow::Result<Ending> {
-        StopSignals::listen().unwrap().run(lives, leave).await
+        run_until(async || pending().await, lives, leave).await
+    }
+
+    #[tokio::test]
+    async fn a_process_that_is_asked_to_stop_leaves_in_order_and_at_once_if_asked_again() {
+        let life = Lifecycle::default();
+        let once = || {
+            let mut asked = false;
+            async move || {
+                if std::mem::replace(&mut asked, true) { pending().await } else { StopSignal::Terminate }
+            }
+        };
+        assert_eq!(run_until(once(), [&life, &life], async {}).await.unwrap(), Ending::Done);
+        let twice = async || StopSignal::Interrupt;
+        let ended = run_until(twice, [&life, &life], pending()).await.unwrap();
+        assert_eq!(ended, Ending::Abandoned(StopSignal::Interrupt));
     }
 
     #[tokio::test]
