@@ -9,11 +9,11 @@ use http::uri::Scheme;
 use http_body_util::Full;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ClientConfig;
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -33,12 +33,13 @@ pub(super) struct Connector {
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
     trust: Trust,
-    tls: OnceCell<TlsConnector>,
+    /// Who was trusted last, by what the file of [`Trust`] said.
+    tls: Mutex<Option<(Vec<u8>, TlsConnector)>>,
 }
 
 impl Connector {
     pub(super) fn new(trust: Trust, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        Self { tasks, stop, trust, tls: OnceCell::new() }
+        Self { tasks, stop, trust, tls: Mutex::default() }
     }
 
     /// Connects to `scheme://host:port`.
@@ -52,13 +53,34 @@ impl Connector {
         if !secure {
             return self.begin(stream).await;
         }
-        let tls = self.tls.get_or_try_init(|| async { connector(&self.trust) }).await?;
+        let tls = self.tls()?;
         let name = ServerName::try_from(host.to_owned()).map_err(|_| invalid("not a server's name"))?;
         let stream = tls.connect(name, stream).await?;
         if stream.get_ref().1.alpn_protocol() != Some(ALPN) {
             return Err(invalid("the node speaks no HTTP/2"));
         }
         self.begin(stream).await
+    }
+
+    /// Looked at anew for each connection, of which there are few: certificates are exchanged while nodes run. What can't
+    /// be used leaves it as it was.
+    fn tls(&self) -> io::Result<TlsConnector> {
+        let mut known = self.tls.lock();
+        let renewed = self.trust.read().and_then(|file| match &*known {
+            Some((same, tls)) if *same == file => Ok((file, tls.clone())),
+            _ => connector(self.trust.roots(&file)?).map(|tls| (file, tls)),
+        });
+        match (renewed, &*known) {
+            (Ok((file, tls)), _) => {
+                *known = Some((file, tls.clone()));
+                Ok(tls)
+            }
+            (Err(error), Some((_, tls))) => {
+                tracing::warn!(%error, "whom to trust as a node can't be read: it stays as it was");
+                Ok(tls.clone())
+            }
+            (Err(error), None) => Err(error),
+        }
     }
 
     async fn begin<Io>(&self, io: Io) -> io::Result<SendRequest<RequestBody>>
@@ -91,12 +113,12 @@ impl Connector {
     }
 }
 
-fn connector(trust: &Trust) -> io::Result<TlsConnector> {
+fn connector(roots: RootCertStore) -> io::Result<TlsConnector> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
-        .with_root_certificates(trust.roots()?)
+        .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))

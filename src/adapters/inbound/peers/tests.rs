@@ -112,6 +112,27 @@ async fn behind_tls_a_node_is_trusted_by_the_own_chain_and_else_not() {
 }
 
 #[tokio::test]
+async fn a_chain_that_was_exchanged_is_trusted_and_one_that_is_broken_changes_nothing() {
+    let directory = TempDir::new().unwrap();
+    let files = CertificateFiles {
+        cert_file: directory.path().join("cert.pem"),
+        key_file: directory.path().join("key.pem"),
+    };
+    let (peers, _stop) = peers(Some(files.cert_file.clone()));
+    for _ in 0..2 {
+        let issued = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        fs::write(&files.cert_file, issued.cert.pem()).unwrap();
+        fs::write(&files.key_file, issued.signing_key.serialize_pem()).unwrap();
+        let tls = ServerTls::load(files.clone()).unwrap();
+        let node = Node::serve(version_route(), Some(tls.clone()));
+        assert_eq!(text(&peers, node.uri("https", "/")).await.unwrap(), "HTTP/2.0");
+        fs::remove_file(&files.cert_file).unwrap();
+        let another = Node::serve(version_route(), Some(tls));
+        assert_eq!(text(&peers, another.uri("https", "/")).await.unwrap(), "HTTP/2.0");
+    }
+}
+
+#[tokio::test]
 async fn with_authorities_of_ones_own_nobody_else_is_trusted() {
     let directory = TempDir::new().unwrap();
     let files = CertificateFiles {
