@@ -78,6 +78,11 @@ impl Server {
         self.pids.iter().map(|pid| cpu_time(*pid)).collect()
     }
 
+    /// Of the server alone, without what it was started with.
+    pub(crate) fn own_pss(&self) -> anyhow::Result<u64> {
+        pss_bytes(*self.pids.first().context("there is no server")?)
+    }
+
     pub(crate) fn pss(&self) -> anyhow::Result<u64> {
         self.pids.iter().map(|pid| pss_bytes(*pid)).sum()
     }

@@ -16,15 +16,18 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// Long enough to see each WebSocket pinged once, each stream's heartbeat twice.
 const WATCH: Duration = Duration::from_secs(26);
 const CLIENTS: usize = 10_000;
+const CARRIAGES: [Carriage; 3] = [Carriage::Ws, Carriage::Sse, Carriage::Poll];
+/// What a connection may take; three is what comes next.
+const GOAL_KIB: f64 = 4.0;
 
 pub(crate) async fn run(setting: &mut Setting) -> anyhow::Result<()> {
     let count = setting.clients(CLIENTS);
     let floor = grow(setting, &setting.floor().await?, Carriage::Ws, count).await?.0;
-    for (carriage, goal_kib) in [(Carriage::Ws, 3.0), (Carriage::Sse, 4.0), (Carriage::Poll, 4.0)] {
+    for carriage in CARRIAGES {
         let server = setting.gateway().await?;
         let (kib, _swarm) = grow(setting, &server, carriage, count).await?;
         let what = format!("{} of {count}, memory each", carriage.name());
-        setting.report.add(Row::absolute("idle", what, "KiB", kib, Some(goal_kib)).beside(floor));
+        setting.report.add(Row::absolute("idle", what, "KiB", kib, Some(GOAL_KIB)).beside(floor));
         if carriage == Carriage::Ws {
             let before = server.cpu()?;
             sleep(WATCH).await;
@@ -33,7 +36,19 @@ pub(crate) async fn run(setting: &mut Setting) -> anyhow::Result<()> {
             setting.report.add(Row::absolute("idle", what, "%", share * 100.0, Some(1.0)));
         }
     }
+    on_redis(setting, count).await?;
     dialogs(setting, count / 5).await
+}
+
+/// The same where records, rosters and logs are not kept in the process: only the gateway's own memory counts.
+async fn on_redis(setting: &mut Setting, count: usize) -> anyhow::Result<()> {
+    for carriage in CARRIAGES {
+        let (server, _url) = setting.gateway_on_redis().await?;
+        let (kib, _swarm) = grow(setting, &server, carriage, count).await?;
+        let what = format!("{} of {count}, memory each, with Redis", carriage.name());
+        setting.report.add(Row::absolute("idle", what, "KiB", kib, Some(GOAL_KIB)));
+    }
+    Ok(())
 }
 
 /// The same session with 20 dialogs, each shared by 20: what a subscription costs beside it.
@@ -75,9 +90,9 @@ pub(super) async fn grow(
     count: usize,
 ) -> anyhow::Result<(f64, Swarm)> {
     warm(setting, server, carriage).await?;
-    let before = server.pss()?;
+    let before = server.own_pss()?;
     let swarm = Crowd::of(server, &setting.tokens, 0, count).connect(|_| carriage, |_| None).await?;
     sleep(SETTLE).await;
-    let grown = server.pss()?.saturating_sub(before);
+    let grown = server.own_pss()?.saturating_sub(before);
     Ok((grown as f64 / count as f64 / 1024.0, swarm))
 }
