@@ -7,7 +7,7 @@ use anyhow::Context;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
@@ -36,9 +36,7 @@ impl Records {
 /// # Errors
 /// When level or endpoint can't be understood, or somebody logs already.
 pub fn start(config: &Telemetry, clock: &Arc<dyn Clock>) -> anyhow::Result<Records> {
-    // With a hint, since of two filters the one without would have every span and line looked at, whatever the level.
-    let is_discreet = filter_fn(is_discreet).with_max_level_hint(LevelFilter::TRACE);
-    let filter = EnvFilter::try_new(&config.level).context("telemetry.level")?.and(is_discreet);
+    let filter = filter(&config.level)?;
     let lines = fmt::layer().with_writer(stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log {
         LogFormat::Json => lines.json().with_filter(filter).boxed(),
@@ -56,6 +54,13 @@ pub fn start(config: &Telemetry, clock: &Arc<dyn Clock>) -> anyhow::Result<Recor
     Ok(Records { traces })
 }
 
+/// What is logged. With a hint of the level from both halves: if one had none, every span and line of any level would be
+/// made and looked at.
+fn filter(level: &str) -> anyhow::Result<impl Filter<Registry> + Send + Sync + use<>> {
+    let level = EnvFilter::try_new(level).context("telemetry.level")?;
+    Ok(level.and(filter_fn(is_discreet).with_max_level_hint(LevelFilter::TRACE)))
+}
+
 /// Whether what is told holds nothing of what clients send. Libraries at their most talkative repeat headers and bodies,
 /// so nobody who raises the level to find something out can make them: what this program says itself never does.
 fn is_discreet(told: &Metadata<'_>) -> bool {
@@ -69,4 +74,16 @@ fn is_own_span(told: &Metadata<'_>) -> bool {
 
 fn is_own(told: &Metadata<'_>) -> bool {
     told.target().split("::").next() == Some("edgeway")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_level_leaves_out_is_not_even_made() {
+        for (level, most) in [("info", LevelFilter::INFO), ("warn,edgeway=debug", LevelFilter::DEBUG)] {
+            assert_eq!(filter(level).unwrap().max_level_hint(), Some(most), "{level}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! Server-sent events (HTML Living Standard §9.2): one stream, written by whoever polls its body. Nothing runs for it
-//! while it is idle.
+//! Server-sent events (HTML Living Standard §9.2): one stream, which writes itself into whatever takes it
+//! to the client. Nothing runs for it while it is idle.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -135,16 +135,16 @@ impl Source for Told {
     }
 }
 
-fn event_stream(body: impl Source + 'static) -> Response {
+fn event_stream(source: impl Source + 'static) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/event-stream"),
         (CACHE_CONTROL, "no-store, no-transform"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, stream(body)).into_response()
+    (headers, stream(source)).into_response()
 }
 
-/// The body of a stream.
+/// What a stream says.
 struct EventStream {
     edge: Arc<Edge>,
     reading: Reading,
@@ -171,6 +171,8 @@ impl EventStream {
             written_bytes: 0,
         };
         stream.opening = Some(stream.opening_bytes(identity).into());
+        // It has been told by then, and may be a list of a thousand.
+        stream.reading.subscribed = None;
         stream.set_timer();
         stream
     }

@@ -83,6 +83,16 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_counts_no_more_while_others_wait() {
+        let mut inbox = Inbox::default();
+        (0..BATCH_PAYLOADS).for_each(|_| inbox.push(payload(INBOX_BYTES_MAX / BATCH_PAYLOADS)));
+        inbox.push(payload(1));
+        assert!(inbox.is_full());
+        inbox.take_batch();
+        assert!(!inbox.is_empty() && !inbox.is_full());
+    }
+
+    #[test]
     fn it_is_full_by_number_or_by_bytes_and_has_room_again_when_a_batch_was_taken() {
         let mut by_number = Inbox::default();
         (0..INBOX_PAYLOADS_MAX).for_each(|_| by_number.push(payload(1)));

@@ -46,7 +46,7 @@ pub struct Feed {
 #[derive(Default)]
 struct State {
     inbox: Inbox,
-    /// Held by whoever connects the feed; gone when that is done.
+    /// Held by whoever connects the feed; gone once it is connected.
     connecting: Option<Arc<tokio::sync::Mutex<()>>>,
     /// The inbox was full, or the link was interrupted, or the audit saw more than we have.
     distrust: Option<RepairReason>,
@@ -557,12 +557,12 @@ impl Feed {
         let followers = self.subscribers.lock().snapshot();
         let mut served = 0;
         for run in followers.runs() {
-            for session in run {
-                served += 1;
+            for session in run.iter().flatten() {
                 if visit(session) {
                     self.context.caretaker.attend(session);
                 }
             }
+            served += run.len();
             if served >= BROADCAST_SLICE_SESSIONS {
                 served = 0;
                 tokio::task::yield_now().await;

@@ -55,14 +55,13 @@ pub enum Snapshot {
 }
 
 impl Snapshot {
-    /// The sessions, in runs of at most [`CHUNK_SLOTS`].
-    pub fn runs(&self) -> impl Iterator<Item = impl Iterator<Item = &Arc<LiveSession>>> {
+    /// The places, in runs of at most [`CHUNK_SLOTS`], and who is in them.
+    pub fn runs(&self) -> impl Iterator<Item = &[Option<Arc<LiveSession>>]> {
         let (few, many) = match self {
             Self::Few(session) => (std::slice::from_ref(session), &[][..]),
             Self::Many(chunks) => (&[][..], &chunks[..]),
         };
-        let chunks = many.iter().map(|chunk| chunk.as_slice());
-        std::iter::once(few).chain(chunks).map(|run| run.iter().flatten())
+        std::iter::once(few).chain(many.iter().map(|chunk| chunk.as_slice()))
     }
 }
 
@@ -176,7 +175,7 @@ mod tests {
 
     fn names(list: &Subscribers) -> Vec<String> {
         let mut names: Vec<_> =
-            list.snapshot().runs().flatten().map(|session| session.id().to_string()).collect();
+            list.snapshot().runs().flatten().flatten().map(|session| session.id().to_string()).collect();
         names.sort();
         names
     }

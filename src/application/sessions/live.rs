@@ -329,7 +329,7 @@ mod tests {
     use crate::session::reader::Dismissal;
     use crate::session::subscriptions::Subscription;
 
-    /// With the counts of its `Arc` each fills a size that allocators have: one word more costs a hundred bytes.
+    /// Each, with the counts of its `Arc` if it is in one, fills a size that allocators have: a word more costs many.
     #[test]
     fn what_a_session_is_made_of_is_small() {
         const COUNTS: usize = 2 * size_of::<usize>();

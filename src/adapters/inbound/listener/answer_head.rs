@@ -94,6 +94,7 @@ impl Chunk {
             *digit = b"0123456789abcdef"[size % 16];
             size /= 16;
         }
+        debug_assert_eq!(size, 0, "what is written at once is short");
         out.extend_from_slice(b"\r\n");
     }
 }

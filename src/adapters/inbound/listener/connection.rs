@@ -48,7 +48,7 @@ pub(super) struct Accepted {
     pub(super) shared: Arc<Shared>,
     pub(super) peer: SocketAddr,
     pub(super) slot: ConnectionSlot,
-    pub(super) ending: Ending,
+    pub(super) ending: Arc<Ending>,
 }
 
 /// A connection of which it is known what is spoken on it.
@@ -56,7 +56,7 @@ type Served = Pin<Box<dyn Future<Output = Ended> + Send>>;
 
 /// Serves a connection until either side ends it. Errors are the peer's affair: they are logged for those who look.
 ///
-/// The task holds no more than a pointer: first to what finds out what is spoken, which is large and let go of, and then
+/// The task holds little more than a pointer: first to what finds out what is spoken, which is large and let go of, and then
 /// to what speaks it.
 pub(super) fn serve_connection(
     shared: Arc<Shared>,

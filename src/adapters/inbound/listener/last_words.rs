@@ -36,7 +36,7 @@ const REFUSAL: &[u8] = b"HTTP/1.1 4";
 pub(super) struct LastWords<Io> {
     io: Io,
     /// Was read already, and is read again before anything else.
-    ahead: Bytes,
+    ahead: Option<Box<Bytes>>,
     /// Set when all that was written has been handed to the socket.
     flushed: Option<Arc<AtomicBool>>,
     /// Whether the current request's first line has ended: if not, it is what was too long.
@@ -62,6 +62,7 @@ struct Linger {
 impl<Io> LastWords<Io> {
     /// For HTTP/1.1. What was read of the stream before is read again.
     pub(super) fn http1(io: Io, ahead: Bytes) -> Self {
+        let ahead = kept(ahead);
         Self { io, ahead, flushed: None, line_ended: false, lingers: false, instead: None, linger: None }
     }
 
@@ -77,12 +78,15 @@ impl<Io> LastWords<Io> {
 
     /// Puts back what was read too far.
     pub(super) fn put_back(&mut self, bytes: Bytes) {
-        self.ahead = if self.ahead.is_empty() { bytes } else { [bytes, self.ahead.clone()].concat().into() };
+        self.ahead = kept(match self.ahead.take() {
+            None => bytes,
+            Some(ahead) => [bytes, *ahead].concat().into(),
+        });
     }
 
     /// The stream itself, for whoever goes on with it, and what was read too far.
     pub(super) fn into_parts(self) -> (Io, Bytes) {
-        (self.io, self.ahead)
+        (self.io, self.ahead.map_or_else(Bytes::new, |ahead| *ahead))
     }
 }
 
@@ -143,20 +147,21 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> LastWords<Io> {
 impl<Io: AsyncRead + Unpin> LastWords<Io> {
     /// Whether something has been read that nobody has taken.
     pub(super) fn is_ahead(&self) -> bool {
-        !self.ahead.is_empty()
+        self.ahead.is_some()
     }
 
     /// Reads what comes before anybody asks for it, and keeps it for whoever does. `false`: the peer has ended. Where much
     /// is kept already, nothing more is read.
     pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if self.ahead.len() >= AHEAD_MAX_BYTES {
+        let ahead = self.ahead.as_ref().map_or(&[][..], |ahead| ahead.as_ref());
+        if ahead.len() >= AHEAD_MAX_BYTES {
             return Poll::Pending;
         }
         // On the stack: of most that wait nothing is read.
         let mut bytes = [0; AHEAD_READ_BYTES];
         let mut buf = ReadBuf::new(&mut bytes);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
-        self.ahead = [&self.ahead, buf.filled()].concat().into();
+        self.ahead = kept([ahead, buf.filled()].concat().into());
         Poll::Ready(Ok(!buf.filled().is_empty()))
     }
 }
@@ -168,11 +173,13 @@ impl<Io: AsyncRead + Unpin> AsyncRead for LastWords<Io> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if self.ahead.is_empty() {
-            ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        } else {
-            let count = self.ahead.len().min(buf.remaining());
-            buf.put_slice(&self.ahead.split_to(count));
+        match self.ahead.take() {
+            None => ready!(Pin::new(&mut self.io).poll_read(cx, buf))?,
+            Some(mut ahead) => {
+                let count = ahead.len().min(buf.remaining());
+                buf.put_slice(&ahead.split_to(count));
+                self.ahead = kept(*ahead);
+            }
         }
         self.line_ended = self.line_ended || buf.filled()[before..].contains(&b'\n');
         Poll::Ready(Ok(()))
@@ -225,6 +232,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LastWords<Io> {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// What was read ahead, if it is anything.
+fn kept(ahead: Bytes) -> Option<Box<Bytes>> {
+    if ahead.is_empty() { None } else { Some(Box::new(ahead)) }
 }
 
 /// The status of a refusal that is complete and has no body, as only hyper's own are.

@@ -35,10 +35,10 @@ mod last_words;
 pub mod later;
 mod outside;
 pub mod slot;
-mod spare;
 pub mod stream;
 pub mod tls;
 pub mod transport;
+mod unwritten;
 pub mod upgrade;
 
 #[cfg(test)]

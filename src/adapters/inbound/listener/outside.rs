@@ -18,9 +18,9 @@ use super::answer_head::{Chunk, Framing, Written, write_head};
 use super::http1::{Leaving, asks_to_close};
 use super::last_words::LastWords;
 use super::later::{Awaited, settle};
-use super::spare;
 use super::stream::{Source, take_source};
 use super::transport::Transport;
+use super::unwritten::Unwritten;
 use super::upgrade::Upgraded;
 
 /// While fewer bytes wait to be written, the answer is asked for more: what is ready together is written together.
@@ -32,9 +32,7 @@ const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Outside<Io> {
     io: Box<LastWords<Io>>,
     stage: Stage,
-    out: Vec<u8>,
-    /// So much of `out` has been.
-    written: usize,
+    out: Unwritten,
     flush_due: bool,
     /// The connection ends with the answer.
     closes: bool,
@@ -67,8 +65,7 @@ where
         let mut outside = Self {
             io,
             stage: Stage::Complete,
-            out: Vec::new(),
-            written: 0,
+            out: Unwritten::default(),
             flush_due: false,
             closes,
             upgrade,
@@ -89,9 +86,6 @@ where
         loop {
             let mut waits = false;
             if self.pending() < GATHER_BYTES {
-                if self.out.capacity() == 0 {
-                    self.out = spare::take();
-                }
                 match self.poll_answer(cx, finish) {
                     Poll::Ready(()) if self.pending() < GATHER_BYTES && !self.is_over() => continue,
                     Poll::Ready(()) => {}
@@ -132,7 +126,7 @@ where
     }
 
     fn pending(&self) -> usize {
-        self.out.len() - self.written
+        self.out.rest().len()
     }
 
     /// Takes what the answer has. Pending: nothing now.
@@ -146,14 +140,14 @@ where
                 let written = match ready!(Pin::new(body).poll_frame(cx)) {
                     // Trailers, which nothing here has, are left out, as RFC 9110 §6.5.1 allows.
                     Some(Ok(frame)) => match frame.into_data() {
-                        Ok(data) => framing.write(&data, &mut self.out),
+                        Ok(data) => framing.write(&data, self.out.buffer()),
                         Err(_) => Written::More,
                     },
                     Some(Err(error)) => {
                         tracing::debug!(%error, "an answer broke off");
                         Written::Broken
                     }
-                    None => framing.end(&mut self.out),
+                    None => framing.end(self.out.buffer()),
                 };
                 match written {
                     Written::More => {}
@@ -163,11 +157,12 @@ where
                 }
             }
             Stage::Source(source) => {
-                let chunk = Chunk::begin(&mut self.out);
-                let written = source.poll_write(cx, &mut self.out);
-                chunk.end(&mut self.out);
+                let out = self.out.buffer();
+                let chunk = Chunk::begin(out);
+                let written = source.poll_write(cx, out);
+                chunk.end(out);
                 if !ready!(written) {
-                    Framing::Chunked.end(&mut self.out);
+                    Framing::Chunked.end(out);
                     self.stage = Stage::Complete;
                 }
             }
@@ -184,7 +179,7 @@ where
             self.upgrade = None;
         }
         let framing = if source.is_some() { Framing::Chunked } else { Framing::of(head.status, &body) };
-        write_head(&head, framing, self.closes, &mut self.out);
+        write_head(&head, framing, self.closes, self.out.buffer());
         self.stage = match source {
             Some(source) => Stage::Source(source),
             None if framing.is_empty() => Stage::Complete,
@@ -195,7 +190,7 @@ where
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.pending() > 0 || self.flush_due {
             let io = Pin::new(&mut *self.io);
-            let result = match &self.out[self.written..] {
+            let result = match self.out.rest() {
                 [] => io.poll_flush(cx).map_ok(|()| 0),
                 rest => io.poll_write(cx, rest),
             };
@@ -205,14 +200,11 @@ where
             if count == 0 && self.pending() > 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.written += count;
+            self.out.advance(count);
             self.flush_due = count > 0;
         }
         // An answer that waits keeps no room for what it will be.
-        if self.out.capacity() > 0 {
-            spare::leave(std::mem::take(&mut self.out));
-            self.written = 0;
-        }
+        self.out.let_go();
         Poll::Ready(Ok(()))
     }
 
@@ -374,6 +366,6 @@ mod tests {
     #[test]
     fn it_is_small() {
         type Bare = Outside<tokio::net::TcpStream>;
-        assert!(size_of::<Bare>() <= 256, "{}", size_of::<Bare>());
+        assert!(size_of::<Bare>() <= 96, "{}", size_of::<Bare>());
     }
 }

@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 
 /// Where the body of an answer comes from.
 pub trait Source: Send {
-    /// Appends what is there to be written; without any the task is woken when there is. `false`: it ends with this.
+    /// Appends what is there to be written, and says whether there will be more. `Pending`, with nothing appended: the task
+    /// is woken when there is something. It is not asked again after it has ended.
     fn poll_write(&mut self, cx: &mut Context<'_>, out: &mut Vec<u8>) -> Poll<bool>;
 }
 
@@ -23,7 +24,7 @@ pub trait Source: Send {
 struct Streamed(Arc<Mutex<Option<Box<dyn Source>>>>);
 
 /// An answer with a body that comes from a source. The listener writes it straight into what goes to the socket, where it
-/// can; else it is a body like others.
+/// can; else it is a body like others. For GET alone: whoever answers HEAD has to leave the body out.
 pub fn stream(source: impl Source + 'static) -> Response {
     let mut response = Response::default();
     response.extensions_mut().insert(Streamed(Arc::new(Mutex::new(Some(Box::new(source))))));
@@ -62,11 +63,21 @@ impl http_body::Body for SourceBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(source) = &mut self.0 else { return Poll::Ready(None) };
         let mut out = Vec::new();
-        if !ready!(source.poll_write(cx, &mut out)) {
-            self.0 = None;
+        // A frame without anything in it would be no news.
+        while let Some(source) = &mut self.0
+            && out.is_empty()
+        {
+            let asked = source.poll_write(cx, &mut out);
+            debug_assert!(asked.is_ready() || out.is_empty(), "what is appended is handed on");
+            if !ready!(asked) {
+                self.0 = None;
+            }
         }
         Poll::Ready((!out.is_empty()).then(|| Ok(Frame::data(out.into()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_none()
     }
 }
