@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cursor::Cursor;
-use super::delivered::{message_seq, position_after};
 use super::ephemeral::Ephemerals;
 use super::ledger::Ledger;
 use super::outbox::{Outbox, OutboxLimits};
 use super::reader::{Attachment, Dismissal, Transport};
-use super::snapshot::{SentSnapshot, SessionSnapshot, SubscribeOptions, SubscriptionSnapshot};
+use super::snapshot::{SentSnapshot, SubscribeOptions};
 use super::subscriptions::{CatchUpFrom, Confirmed, Flow, Subscription, Subscriptions};
 use crate::domain::event::LogPosition;
 use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
@@ -62,11 +61,13 @@ pub struct Session {
     pub(super) delivered_as_of: (u32, u64),
     /// Whether the client has nothing else as of then: else it may have more.
     pub(super) delivered_exactly: bool,
+    /// See [`SessionSnapshot::exact_from`](super::snapshot::SessionSnapshot::exact_from): of the record.
+    pub(super) exact_from: Option<u64>,
     /// The queue is not the one the last cursor was given for: only the logs can tell what comes next.
     pub(super) lost_queue: bool,
     /// How often it has been written down, or was to be.
     pub(super) revision: u32,
-    /// See [`SessionSnapshot::based_on`].
+    /// See [`SessionSnapshot::based_on`](super::snapshot::SessionSnapshot::based_on).
     pub(super) based_on: Option<(u32, u32)>,
     /// The newest number that the record knows of.
     pub(super) recorded: u64,
@@ -137,6 +138,7 @@ impl Session {
             acknowledged,
             delivered_as_of: (first_epoch, 0),
             delivered_exactly: true,
+            exact_from: None,
             lost_queue: false,
             revision: 0,
             based_on: None,
@@ -158,120 +160,6 @@ impl Session {
             sent_away: false,
             ended: None,
         }
-    }
-
-    /// A session from its record: its first attach rebuilds it from the logs.
-    #[must_use]
-    pub fn from_snapshot(config: Arc<Config>, snapshot: SessionSnapshot, now: Tick) -> Self {
-        let acknowledged = snapshot.acknowledged;
-        let mut session = Self::new(
-            config,
-            snapshot.id,
-            snapshot.user_id,
-            snapshot.device_id,
-            snapshot.first_epoch,
-            now,
-            acknowledged.watermark,
-        );
-        session.epoch = acknowledged.epoch;
-        session.acknowledged = acknowledged;
-        session.delivered_as_of = snapshot.delivered_as_of;
-        session.delivered_exactly = snapshot.delivered_exactly;
-        session.lost_queue = true;
-        session.based_on = Some((acknowledged.epoch, snapshot.revision));
-        session.recorded = snapshot.newest;
-        session.sent_before = snapshot.sent.into_boxed_slice();
-        session.highest_attach = snapshot.highest_attach;
-        session.follow_all = snapshot.follow_all;
-        let at = acknowledged.watermark;
-        for saved in snapshot.subscriptions {
-            let from = match saved.numbered {
-                Some(numbered) => CatchUpFrom::Since { at, numbered },
-                None => CatchUpFrom::Position,
-            };
-            let subscription = Subscription {
-                position: saved.delivered.clone(),
-                delivered: saved.delivered,
-                last_message_seq: saved.last_message_seq,
-                delivered_message_seq: saved.last_message_seq,
-                options: saved.options,
-                round: 0,
-                in_step: saved.in_step,
-                confirmed: saved.confirmed,
-                flow: Flow::behind(from, acknowledged.watermark),
-            };
-            session.subscriptions.insert(saved.feed, subscription);
-        }
-        session
-    }
-
-    /// What must outlive this node, to be saved: later than what was to be saved before.
-    pub fn next_snapshot(&mut self) -> SessionSnapshot {
-        self.revision = self.revision.saturating_add(1);
-        self.snapshot()
-    }
-
-    /// What must outlive this node.
-    #[must_use]
-    pub fn snapshot(&self) -> SessionSnapshot {
-        // Nothing waits to be acknowledged, nor was anything given up before it was: then every position is a
-        // delivered one.
-        let all_delivered = self.acknowledged.number == self.outbox.last() && !self.lost_queue;
-        let mut delivered_as_of = self.delivered_as_of;
-        let subscriptions = self.subscriptions.iter().map(|(feed, subscription)| {
-            let (delivered, seq) = if all_delivered && subscription.flow == Flow::Live {
-                delivered_as_of = (self.acknowledged.epoch, self.acknowledged.number);
-                (&subscription.position, subscription.last_message_seq)
-            } else {
-                (&subscription.delivered, subscription.delivered_message_seq)
-            };
-            let numbered = subscription.numbered().filter(|_| !self.lost_queue);
-            SubscriptionSnapshot {
-                feed: feed.clone(),
-                delivered: delivered.clone(),
-                numbered: numbered.filter(|place| place.epoch == delivered.epoch).map(|place| place.offset),
-                last_message_seq: seq,
-                options: subscription.options,
-                // A number that was never sent may yet be given to something else.
-                in_step: subscription.in_step.clone().filter(|in_step| in_step.number <= self.outbox.sent()),
-                confirmed: subscription.confirmed.clone(),
-            }
-        });
-        let subscriptions = subscriptions.collect();
-        SessionSnapshot {
-            id: self.id.clone(),
-            user_id: self.user_id.clone(),
-            device_id: self.device_id.clone(),
-            first_epoch: self.first_epoch,
-            acknowledged: self.acknowledged,
-            highest_attach: self.highest_attach,
-            follow_all: self.follow_all,
-            newest: self.outbox.last(),
-            delivered_as_of,
-            subscriptions,
-            delivered_exactly: self.delivered_exactly || (all_delivered && self.subscriptions.behind() == 0),
-            revision: self.revision,
-            based_on: self.based_on,
-            sent: self.sent_unacknowledged(),
-        }
-    }
-
-    fn sent_unacknowledged(&self) -> Vec<SentSnapshot> {
-        if self.lost_queue {
-            return self.sent_before.to_vec();
-        }
-        if self.outbox.floor() > self.acknowledged.number {
-            // Some of it was given up: the rest is of no use without it.
-            return Vec::new();
-        }
-        let sent = self.outbox.after(self.acknowledged.number);
-        let sent = sent.take_while(|entry| entry.number <= self.outbox.sent());
-        sent.filter_map(|entry| {
-            let event = entry.event.as_ref()?;
-            let (position, message_seq) = (position_after(event), message_seq(event));
-            Some(SentSnapshot { number: entry.number, feed: event.feed.clone(), position, message_seq })
-        })
-        .collect()
     }
 
     /// The session's name.

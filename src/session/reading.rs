@@ -350,10 +350,10 @@ impl Session {
         }
         let known_up_to = sent.last().map_or(self.acknowledged.number, |last| last.number);
         for known in sent.into_vec().into_iter().take_while(|known| known.number <= cursor.number) {
-            self.delivered_as_of = (self.epoch, known.number);
             delivered::note(&mut self.subscriptions, &known.feed, known.position, known.message_seq);
         }
-        self.delivered_exactly && cursor.number <= known_up_to
+        (self.delivered_exactly && cursor.number <= self.acknowledged.number)
+            || self.exact_from.is_some_and(|from| (from..=known_up_to).contains(&cursor.number))
     }
 
     /// Forgets the queue: everything after the cursor is read from the logs again, under a new generation.
@@ -361,11 +361,11 @@ impl Session {
         let asked = (cursor.epoch, cursor.number);
         // The client goes back behind what it has acknowledged: then what was delivered says nothing.
         let regressed = asked < self.delivered_as_of;
-        if regressed {
-            self.delivered_as_of = asked;
-        }
         let exact = !regressed && self.note_delivered_up_to(cursor);
         self.delivered_exactly = exact;
+        self.exact_from = None;
+        // Also what the logs' times will say.
+        self.delivered_as_of = asked;
         let recorded = cursor.epoch == self.epoch && cursor.number <= self.recorded;
         self.epoch = self.epoch.wrapping_add(1).max(1);
         // What another node has numbered since the record was written, nobody knows.

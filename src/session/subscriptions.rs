@@ -166,6 +166,16 @@ impl Subscription {
         &*self.position.epoch == NOWHERE
     }
 
+    /// Whether its place in the log is known, and not only by the time of a cursor.
+    pub(super) fn knows_its_place(&self) -> bool {
+        !self.is_by_time() && !self.has_lost_place()
+    }
+
+    /// Whether the time of a cursor is to tell where it goes on.
+    pub(super) fn is_by_time(&self) -> bool {
+        matches!(&self.flow, Flow::Behind(behind) if matches!(behind.from, CatchUpFrom::Since { .. }))
+    }
+
     /// No place in the log is known any more: whatever it has is told again, after a gap.
     pub fn lose_place(&mut self) {
         self.position = nowhere();

@@ -38,6 +38,7 @@ fn records(redis: &Redis, node: &str) -> RedisSessionRecords {
 fn snapshot(epoch: u32) -> SessionSnapshot {
     SessionSnapshot {
         delivered_exactly: true,
+        exact_from: Some(0),
         revision: 0,
         based_on: epoch.checked_sub(1).map(|before| (before, 0)),
         sent: Vec::new(),

@@ -37,6 +37,7 @@ fn snapshot(name: &str, epoch: u32, number: u64) -> SessionSnapshot {
     };
     SessionSnapshot {
         delivered_exactly: true,
+        exact_from: Some(number),
         revision: 0,
         based_on: None,
         sent: Vec::new(),

@@ -117,6 +117,57 @@ fn what_another_node_has_numbered_since_the_record_counts_as_delivered_by_its_ti
 }
 
 #[test]
+fn a_session_that_was_rebuilt_by_time_goes_on_exactly_from_there() {
+    let config = config(100, 10_000);
+    let mut session = session(&config, &["d", "quiet"]);
+    let reader = attach(&mut session, None).reader;
+    let record = session.snapshot();
+    push_all(&mut session, &messages(&feed("d"), 1..=6));
+    let cursor = read(&mut session, reader)[3].0;
+    // The node is gone; its record tells of nothing that the client has.
+    let mut second = Session::from_snapshot(config.clone(), record, Tick(0));
+    let reader = attach(&mut second, Some(cursor)).reader;
+    assert!(matches!(second.catch_up(&feed("d")).unwrap().from, CatchUpFrom::Since { .. }));
+    catch_up(&mut second, &own(), vec![]);
+    catch_up(&mut second, &feed("quiet"), vec![]);
+    catch_up(&mut second, &feed("d"), messages(&feed("d"), 1..=6));
+    let told = read(&mut second, reader);
+    // From the second node to a third, which knows all that there is to know.
+    for (cursor, offset) in [(told[1].0, 2), (told[5].0, 6)] {
+        let mut third = Session::from_snapshot(config.clone(), second.snapshot(), Tick(0));
+        attach(&mut third, Some(cursor));
+        let asked = third.catch_up(&feed("d")).unwrap();
+        assert_eq!((asked.position, asked.from), (at(offset), CatchUpFrom::Position));
+    }
+}
+
+#[test]
+fn what_was_given_up_is_known_elsewhere_by_where_it_has_led() {
+    let config = config(2, 1000);
+    let mut session = session(&config, &["d", "quiet"]);
+    let reader = attach(&mut session, None).reader;
+    let mut cursors = Vec::new();
+    for offset in 1..=6 {
+        session.push(&message(&feed("d"), offset), SETTLED);
+        cursors.push(read(&mut session, reader)[0].0);
+    }
+    // Nothing was acknowledged, and two are held.
+    for (cursor, known) in
+        [(cursors[5], Some(6)), (cursors[4], Some(5)), (cursors[3], Some(4)), (cursors[2], None)]
+    {
+        let mut moved = Session::from_snapshot(config.clone(), session.snapshot(), Tick(0));
+        attach(&mut moved, Some(cursor));
+        let asked = moved.catch_up(&feed("d")).unwrap();
+        match known {
+            Some(offset) => assert_eq!((asked.position, asked.from), (at(offset), CatchUpFrom::Position)),
+            None => assert!(matches!(asked.from, CatchUpFrom::Since { .. }), "{asked:?}"),
+        }
+        let quiet = moved.catch_up(&feed("quiet")).unwrap();
+        assert_eq!((quiet.position, quiet.from == CatchUpFrom::Position), (at(0), known.is_some()));
+    }
+}
+
+#[test]
 fn whoever_was_asked_to_come_back_is_told_so_though_the_session_is_given_up_here() {
     let mut session = session(&config(4, 1000), &["d"]);
     let reader = attach(&mut session, None).reader;

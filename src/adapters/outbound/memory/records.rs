@@ -185,6 +185,7 @@ mod tests {
             based_on: None,
             sent: Vec::new(),
             delivered_exactly: true,
+            exact_from: Some(2),
             follow_all: None,
             subscriptions: vec![subscription; subscriptions],
         }

@@ -23,6 +23,7 @@ const ATTACH: &str = "attach";
 const FOLLOW_ALL: &str = "follow_all";
 const SUBSCRIPTIONS: &str = "subscriptions";
 const DELIVERED_EXACTLY: &str = "delivered_exactly";
+const EXACT_FROM: &str = "exact_from";
 const SENT: &str = "sent";
 const NEWEST: &str = "newest";
 
@@ -150,6 +151,9 @@ pub(super) fn written(snapshot: &SessionSnapshot) -> Result<Vec<(&'static str, S
     if let Some(device) = &snapshot.device_id {
         fields.push((DEVICE, device.to_string()));
     }
+    if let Some(exact_from) = snapshot.exact_from {
+        fields.push((EXACT_FROM, exact_from.to_string()));
+    }
     if let Some(attach) = snapshot.highest_attach {
         fields.push((ATTACH, attach.to_string()));
     }
@@ -179,6 +183,7 @@ pub(super) fn read<S: BuildHasher>(
         follow_all: field(FOLLOW_ALL).map(options).transpose().ok()?,
         subscriptions: subscriptions.into_iter().map(subscription).collect::<Option<_>>()?,
         delivered_exactly: field(DELIVERED_EXACTLY)?.parse().ok()?,
+        exact_from: field(EXACT_FROM).map(str::parse).transpose().ok()?,
         revision: field("revision").map_or(Ok(0), str::parse).ok()?,
         based_on: None,
         sent: sent.into_iter().map(handed_out).collect::<Option<_>>()?,
@@ -317,6 +322,7 @@ mod tests {
             follow_all: Some(SubscribeOptions { presence: true, typing: false }),
             subscriptions: vec![followed, never_in_step],
             delivered_exactly: true,
+            exact_from: Some(26),
             revision: 23,
             based_on: None,
             sent: vec![
@@ -344,6 +350,7 @@ mod tests {
             follow_all: None,
             subscriptions: Vec::new(),
             delivered_exactly: false,
+            exact_from: None,
             sent: Vec::new(),
             ..full()
         };
