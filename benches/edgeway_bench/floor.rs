@@ -137,11 +137,9 @@ fn frame(carriage: Carriage, json: &[u8], count: usize) -> Vec<u8> {
             frame.extend_from_slice(&event);
             frame.repeat(count)
         }
-        Carriage::Sse => {
-            [b"id: 0198a7c26a1e7c3b9d540f2b6f1c7e10~k1u2l9.1x.mh3rz0pq\ndata: ", &*event, b"\n\n"]
-                .concat()
-                .repeat(count)
-        }
+        Carriage::Sse => [b"id: s98a7c26a1e7c3b9d540f2b6f1c~k1u2l9.1x.mh3rz0pq\ndata: ", &*event, b"\n\n"]
+            .concat()
+            .repeat(count),
         Carriage::Poll => {
             let events = vec![event; count].join(&b","[..]);
             let body = [

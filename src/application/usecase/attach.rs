@@ -600,17 +600,22 @@ pub fn unverified(error: AuthError) -> Refusal {
     }
 }
 
-/// 128 random bits: a session's name is also what keeps others from guessing it.
+/// 128 random bits: a session's name is also what keeps others from guessing it. Written with 32 digits, since it stands in
+/// every event of a stream.
 fn new_session_id() -> Result<SessionId, Refusal> {
+    const BASE: u128 = 32;
+    /// As many as 128 bits take.
+    const DIGITS: usize = 26;
     let mut bits = [0u8; 16];
     fill_random(&mut bits)?;
-    let text: String = std::iter::once('s').chain(bits.iter().flat_map(hex)).collect();
+    let mut rest = u128::from_le_bytes(bits);
+    let mut text = String::with_capacity(1 + DIGITS);
+    text.push('s');
+    for _ in 0..DIGITS {
+        text.extend(char::from_digit((rest % BASE) as u32, BASE as u32));
+        rest /= BASE;
+    }
     SessionId::parse(&text).map_err(|_| Refusal::new(ErrorCode::Internal, "no session id"))
-}
-
-fn hex(byte: &u8) -> [char; 2] {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    [digit(byte >> 4), digit(byte & 15)]
 }
 
 /// A session's first generation: random, so that another session's cursor is recognised; with room to rise.
@@ -622,4 +627,23 @@ fn random_epoch() -> Result<u32, Refusal> {
 
 fn fill_random(bits: &mut [u8]) -> Result<(), Refusal> {
     getrandom::fill(bits).map_err(|_| Refusal::new(ErrorCode::Internal, "no randomness"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn sessions_have_names_of_27_characters_that_nobody_can_guess() {
+        let names: Vec<_> = (0..200).map(|_| new_session_id().unwrap().to_string()).collect();
+        assert!(names.iter().all(|name| name.len() == 27 && name.starts_with('s')), "{names:?}");
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
+        // Each digit but the last, which has three bits only, takes on most of its 32 values.
+        for place in 1..26 {
+            let seen: BTreeSet<_> = names.iter().map(|name| name.as_bytes()[place]).collect();
+            assert!(seen.len() > 20, "place {place}: {seen:?}");
+        }
+    }
 }
