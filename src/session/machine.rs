@@ -8,7 +8,7 @@ use super::ephemeral::Ephemerals;
 use super::ledger::Ledger;
 use super::outbox::{Outbox, OutboxLimits};
 use super::reader::{Attachment, Dismissal, Transport};
-use super::snapshot::{SentSnapshot, SubscribeOptions};
+use super::snapshot::{Inherited, SubscribeOptions};
 use super::subscriptions::{CatchUpFrom, Confirmed, Flow, Subscription, Subscriptions};
 use crate::domain::event::LogPosition;
 use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
@@ -61,8 +61,6 @@ pub struct Session {
     pub(super) delivered_as_of: (u32, u64),
     /// Whether the client has nothing else as of then: else it may have more.
     pub(super) delivered_exactly: bool,
-    /// See [`SessionSnapshot::exact_from`](super::snapshot::SessionSnapshot::exact_from): of the record.
-    pub(super) exact_from: Option<u64>,
     /// The queue is not the one the last cursor was given for: only the logs can tell what comes next.
     pub(super) lost_queue: bool,
     /// How often it has been written down, or was to be.
@@ -71,8 +69,8 @@ pub struct Session {
     pub(super) based_on: Option<(u32, u32)>,
     /// The newest number that the record knows of.
     pub(super) recorded: u64,
-    /// What the lost queue had handed out after the acknowledged place.
-    pub(super) sent_before: Box<[SentSnapshot]>,
+    /// What is known of the lost queue.
+    pub(super) inherited: Option<Box<Inherited>>,
     /// Where the reader stood when a catch-up found the queue full: until it moves on, reading a log is in vain.
     pub(super) full_at: Option<u64>,
     pub(super) ephemerals: Ephemerals,
@@ -138,12 +136,11 @@ impl Session {
             acknowledged,
             delivered_as_of: (first_epoch, 0),
             delivered_exactly: true,
-            exact_from: None,
             lost_queue: false,
             revision: 0,
             based_on: None,
             recorded: 0,
-            sent_before: Box::default(),
+            inherited: None,
             full_at: None,
             ephemerals: Ephemerals::default(),
             subscriptions: Subscriptions::default(),

@@ -10,6 +10,7 @@ use super::reader::{
     AttachRefused, AttachRequest, Attached, Attachment, Dismissal, DrainBudget, Drained, Outgoing, Reader,
     ReaderId, Resume, Transport,
 };
+use super::snapshot::Inherited;
 use super::subscriptions::{CLOCKS_APART_MAX, CatchUpFrom, Flow};
 use crate::domain::event::LogPosition;
 use crate::domain::time::{Tick, UnixMillis};
@@ -343,8 +344,8 @@ impl Session {
     }
 
     /// Notes what a cursor that the record knows of covers. True if the delivered positions are those of the cursor.
-    fn note_delivered_up_to(&mut self, cursor: Cursor) -> bool {
-        let sent = std::mem::take(&mut self.sent_before);
+    fn note_delivered_up_to(&mut self, cursor: Cursor, inherited: Inherited) -> bool {
+        let Inherited { exact_from, sent } = inherited;
         if cursor.epoch != self.epoch {
             return false;
         }
@@ -353,7 +354,7 @@ impl Session {
             delivered::note(&mut self.subscriptions, &known.feed, known.position, known.message_seq);
         }
         (self.delivered_exactly && cursor.number <= self.acknowledged.number)
-            || self.exact_from.is_some_and(|from| (from..=known_up_to).contains(&cursor.number))
+            || exact_from.is_some_and(|from| (from..=known_up_to).contains(&cursor.number))
     }
 
     /// Forgets the queue: everything after the cursor is read from the logs again, under a new generation.
@@ -361,9 +362,9 @@ impl Session {
         let asked = (cursor.epoch, cursor.number);
         // The client goes back behind what it has acknowledged: then what was delivered says nothing.
         let regressed = asked < self.delivered_as_of;
-        let exact = !regressed && self.note_delivered_up_to(cursor);
+        let inherited = self.inherited.take().map_or_else(Inherited::default, |inherited| *inherited);
+        let exact = !regressed && self.note_delivered_up_to(cursor, inherited);
         self.delivered_exactly = exact;
-        self.exact_from = None;
         // Also what the logs' times will say.
         self.delivered_as_of = asked;
         let recorded = cursor.epoch == self.epoch && cursor.number <= self.recorded;

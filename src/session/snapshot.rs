@@ -76,7 +76,7 @@ pub struct SessionSnapshot {
     /// `Some` when the session follows every dialog of its user.
     pub follow_all: Option<SubscribeOptions>,
     /// The subscriptions, the user's own feed among them.
-    pub subscriptions: Vec<SubscriptionSnapshot>,
+    pub subscriptions: Box<[SubscriptionSnapshot]>,
     /// Whether the delivered positions are exactly those of the acknowledged cursor: else the client may have more.
     pub delivered_exactly: bool,
     /// From this number on the delivered positions and what is in `sent` say exactly what a cursor covers; `None` if only the
@@ -88,7 +88,25 @@ pub struct SessionSnapshot {
     pub based_on: Option<(u32, u32)>,
     /// What was handed out after the acknowledged cursor, oldest first; at most what a queue holds. If some of it was given
     /// up, it begins with where that has led in each feed.
-    pub sent: Vec<SentSnapshot>,
+    pub sent: Box<[SentSnapshot]>,
+}
+
+impl SessionSnapshot {
+    /// Forgets the other subscriptions.
+    pub fn keep_subscriptions(&mut self, keep: impl FnMut(&SubscriptionSnapshot) -> bool) {
+        let mut kept = std::mem::take(&mut self.subscriptions).into_vec();
+        kept.retain(keep);
+        self.subscriptions = kept.into();
+    }
+}
+
+/// What the record says of a queue that was lost.
+#[derive(Debug, Default)]
+pub(super) struct Inherited {
+    /// See [`SessionSnapshot::exact_from`].
+    pub(super) exact_from: Option<u64>,
+    /// See [`SessionSnapshot::sent`].
+    pub(super) sent: Box<[SentSnapshot]>,
 }
 
 impl Session {
@@ -109,15 +127,15 @@ impl Session {
         session.acknowledged = acknowledged;
         session.delivered_as_of = snapshot.delivered_as_of;
         session.delivered_exactly = snapshot.delivered_exactly;
-        session.exact_from = snapshot.exact_from;
         session.lost_queue = true;
         session.based_on = Some((acknowledged.epoch, snapshot.revision));
         session.recorded = snapshot.newest;
-        session.sent_before = snapshot.sent.into_boxed_slice();
+        session.inherited =
+            Some(Box::new(Inherited { exact_from: snapshot.exact_from, sent: snapshot.sent }));
         session.highest_attach = snapshot.highest_attach;
         session.follow_all = snapshot.follow_all;
         let at = acknowledged.watermark;
-        for saved in snapshot.subscriptions {
+        for saved in snapshot.subscriptions.into_vec() {
             let from = match saved.numbered {
                 Some(numbered) => CatchUpFrom::Since { at, numbered },
                 None => CatchUpFrom::Position,
@@ -177,7 +195,7 @@ impl Session {
         };
         let by_time = self.subscriptions.iter().any(|(_, subscription)| subscription.is_by_time());
         let exact_from = if self.lost_queue || by_time {
-            self.exact_from
+            self.inherited.as_ref().and_then(|inherited| inherited.exact_from)
         } else {
             Some(self.outbox.floor().max(self.acknowledged.number))
         };
@@ -229,9 +247,9 @@ impl Session {
         places
     }
 
-    fn sent_unacknowledged(&self, held: &FeedTable<(LogPosition, u64)>) -> Vec<SentSnapshot> {
+    fn sent_unacknowledged(&self, held: &FeedTable<(LogPosition, u64)>) -> Box<[SentSnapshot]> {
         if self.lost_queue {
-            return self.sent_before.to_vec();
+            return self.inherited.as_ref().map_or_else(Box::default, |inherited| inherited.sent.clone());
         }
         let floor = self.outbox.floor();
         let mut sent = Vec::new();
@@ -251,6 +269,6 @@ impl Session {
             let (position, message_seq) = (position_after(event), message_seq(event));
             Some(SentSnapshot { number: entry.number, feed: event.feed.clone(), position, message_seq })
         }));
-        sent
+        sent.into()
     }
 }

@@ -41,7 +41,7 @@ fn snapshot(epoch: u32) -> SessionSnapshot {
         exact_from: Some(0),
         revision: 0,
         based_on: epoch.checked_sub(1).map(|before| (before, 0)),
-        sent: Vec::new(),
+        sent: Box::default(),
         id: session("s"),
         user_id: user("a"),
         device_id: None,
@@ -51,7 +51,7 @@ fn snapshot(epoch: u32) -> SessionSnapshot {
         delivered_as_of: (epoch, 0),
         highest_attach: None,
         follow_all: None,
-        subscriptions: vec![],
+        subscriptions: Box::default(),
     }
 }
 

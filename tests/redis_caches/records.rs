@@ -40,7 +40,7 @@ fn snapshot(name: &str, epoch: u32, number: u64) -> SessionSnapshot {
         exact_from: Some(number),
         revision: 0,
         based_on: None,
-        sent: Vec::new(),
+        sent: Box::default(),
         id: session(name),
         user_id: user("a:b"),
         device_id: Some(DeviceId::parse("phone").unwrap()),
@@ -50,10 +50,11 @@ fn snapshot(name: &str, epoch: u32, number: u64) -> SessionSnapshot {
         delivered_as_of: (1, 0),
         highest_attach: Some(u64::MAX),
         follow_all: Some(SubscribeOptions { presence: true, typing: false }),
-        subscriptions: vec![
+        subscriptions: [
             subscription(FeedKey::Dialog(dialog("d:1")), true, false),
             subscription(FeedKey::User(user("a:b")), false, true),
-        ],
+        ]
+        .into(),
     }
 }
 
@@ -62,7 +63,7 @@ fn bare(name: &str, epoch: u32) -> SessionSnapshot {
         device_id: None,
         highest_attach: None,
         follow_all: None,
-        subscriptions: vec![],
+        subscriptions: Box::default(),
         ..snapshot(name, epoch, 0)
     }
 }
@@ -201,7 +202,7 @@ async fn a_session_with_a_thousand_subscriptions_is_saved() {
     let redis = Redis::new().await;
     let records = in_redis(&redis, "n1");
     let mut large = snapshot("s", 1, 1);
-    large.subscriptions = large.subscriptions.into_iter().cycle().take(1000).collect();
+    large.subscriptions = large.subscriptions.iter().cloned().cycle().take(1000).collect();
     records.save(&large).await.unwrap();
     assert_eq!(records.load(&session("s")).await, Ok(Some(large)));
 }

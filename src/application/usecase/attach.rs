@@ -495,7 +495,7 @@ impl Gateway {
                 lost.push(FeedKey::Dialog(dialog));
             }
         }
-        record.subscriptions.retain(|kept| !lost.contains(&kept.feed));
+        record.keep_subscriptions(|kept| !lost.contains(&kept.feed));
         Ok(!lost.is_empty())
     }
 

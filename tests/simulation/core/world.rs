@@ -483,7 +483,7 @@ impl World {
         if from_record {
             let mut record = self.seats[seat].record.clone();
             let user = record.user_id.clone();
-            record.subscriptions.retain(|kept| {
+            record.keep_subscriptions(|kept| {
                 kept.feed.dialog().is_none_or(|dialog| self.members.contains(&(user.clone(), dialog.clone())))
             });
             let base = record.acknowledged.watermark;

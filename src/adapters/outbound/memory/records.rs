@@ -183,11 +183,11 @@ mod tests {
             highest_attach: None,
             revision: 0,
             based_on: None,
-            sent: Vec::new(),
+            sent: Box::default(),
             delivered_exactly: true,
             exact_from: Some(2),
             follow_all: None,
-            subscriptions: vec![subscription; subscriptions],
+            subscriptions: vec![subscription; subscriptions].into(),
         }
     }
 

@@ -320,17 +320,18 @@ mod tests {
             delivered_as_of: (1, 22),
             highest_attach: Some(5),
             follow_all: Some(SubscribeOptions { presence: true, typing: false }),
-            subscriptions: vec![followed, never_in_step],
+            subscriptions: [followed, never_in_step].into(),
             delivered_exactly: true,
             exact_from: Some(26),
             revision: 23,
             based_on: None,
-            sent: vec![
+            sent: [
                 sent(14, dialog(), Some((position("e\"6", 15), Teller::Entry)), Some(16)),
                 sent(17, own(), Some((position("e7", 18), Teller::Gap)), None),
                 sent(19, dialog(), None, Some(20)),
                 sent(21, dialog(), None, None),
-            ],
+            ]
+            .into(),
         }
     }
 
@@ -348,10 +349,10 @@ mod tests {
             device_id: None,
             highest_attach: None,
             follow_all: None,
-            subscriptions: Vec::new(),
+            subscriptions: Box::default(),
             delivered_exactly: false,
             exact_from: None,
-            sent: Vec::new(),
+            sent: Box::default(),
             ..full()
         };
         for snapshot in [full(), bare] {
