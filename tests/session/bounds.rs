@@ -1,6 +1,7 @@
 //! Invariants 2 and 4: nothing leaves but by acknowledgement or an overflow that is made up for; all is bounded.
 
 use edgeway::session::intake::{Intake, Progress};
+use edgeway::session::ledger::PLACE_BYTES;
 use edgeway::session::reader::Resume;
 use edgeway::session::subscriptions::nowhere;
 
@@ -124,4 +125,36 @@ fn a_catch_up_that_found_no_room_is_due_again_when_a_spill_has_made_room() {
     assert_eq!(session.push(&message(&feed("third"), 1), SETTLED), Intake::Behind { spilled: true });
     // Nothing waits for the reader, and it has not moved.
     assert!(session.wants_catch_up());
+}
+
+#[test]
+fn the_places_of_a_queue_are_counted_and_given_back_by_each_way_out() {
+    let config = config(4, 1000);
+    let held = || config.ledger.bytes() / PLACE_BYTES;
+    let mut session = session(&config, &["d"]);
+    let reader = attach(&mut session, None).reader;
+    push_all(&mut session, &messages(&feed("d"), 1..=3));
+    assert_eq!(held(), 3);
+    let read = read(&mut session, reader);
+    // Two more make the oldest, which was handed out, give way.
+    push_all(&mut session, &messages(&feed("d"), 4..=5));
+    assert_eq!(held(), 4);
+    session.acknowledge(read[2].0).unwrap();
+    assert_eq!(held(), 2);
+    assert!(session.give_up_backlog());
+    assert_eq!(held(), 0);
+    assert_eq!(catch_up(&mut session, &feed("d"), messages(&feed("d"), 4..=5)), Progress::Live);
+    assert_eq!(held(), 2);
+    drop(session);
+    assert_eq!(held(), 0);
+}
+
+#[test]
+fn a_message_that_was_pushed_is_known_to_whoever_reads_the_log_after_it() {
+    let mut session = session(&config(10, 1000), &["d"]);
+    attach(&mut session, None);
+    push_all(&mut session, &messages(&feed("d"), 1..=3));
+    session.distrust(&feed("d"));
+    let asked = session.catch_up(&feed("d")).unwrap();
+    assert_eq!((asked.position, asked.last_message_seq), (at(3), 3));
 }
