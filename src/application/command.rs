@@ -20,6 +20,7 @@ use crate::domain::message::{Draft, Message};
 use crate::domain::presence::{Presence, PresenceState, TypingState};
 use crate::domain::time::UnixMillis;
 use crate::session::cursor::Cursor;
+use crate::session::machine::Session;
 use crate::session::reader::Dismissal;
 use crate::session::snapshot::SubscribeOptions;
 
@@ -223,6 +224,8 @@ impl Gateway {
             Command::Subscribe { .. } | Command::Unsubscribe(_) => Some(Lane::Session),
             _ => None,
         };
+        // By then it may have read more than when it asked.
+        let heard = matches!(command, Command::Subscribe { .. }).then(|| session.peek(Session::heard));
         // Who is refused does not line up.
         let admitted = self.admit(session, &command);
         let turn = lane.filter(|_| admitted.is_ok()).map(|lane| session.lanes.enter(lane));
@@ -240,7 +243,7 @@ impl Gateway {
             if let Some(turn) = turn.as_mut() {
                 turn.wait().await;
             }
-            let result = gateway.carry_out_in_turn(&identity, &session, command).await;
+            let result = gateway.carry_out_in_turn(&identity, &session, command, heard).await;
             drop(turn);
             let code = result.as_ref().err().map(|refusal| refusal.code);
             gateway.ports.telemetry.record(Occurrence::Command(kind, code));
@@ -262,6 +265,7 @@ impl Gateway {
         identity: &Identity,
         session: &Arc<LiveSession>,
         command: Command,
+        heard: Option<u64>,
     ) -> Result<Reply, Refusal> {
         match command {
             Command::Subscribe { .. }
@@ -278,7 +282,7 @@ impl Gateway {
                 Err(Refusal::new(ErrorCode::Forbidden, "the token does not allow writing"))
             }
             Command::Subscribe { targets, options } => {
-                self.subscribe(session, targets, options).await.map(Reply::Subscribed)
+                self.subscribe(session, targets, options, heard).await.map(Reply::Subscribed)
             }
             Command::Unsubscribe(dialogs) => self.unsubscribe(session, dialogs).await.map(|()| Reply::Done),
             Command::Send(draft) => self.send_message(session, &draft).await,

@@ -6,7 +6,7 @@ use super::delivered::position_before;
 use super::machine::{CatchUp, Session};
 use super::outbox::Pushed;
 use super::reader::{Attachment, Dismissal, Transport};
-use super::subscriptions::{CatchUpFrom, Flow};
+use super::subscriptions::{Beginning, CatchUpFrom, Flow};
 use crate::domain::event::{Event, EventKind, LogEpoch, LogPosition, Logged, MembershipChange};
 use crate::domain::ids::{DialogId, FeedKey};
 use crate::domain::time::UnixMillis;
@@ -178,12 +178,16 @@ impl Session {
             applied.progress = Progress::Full;
             return applied;
         }
+        let (before, told) = (self.outbox.last(), piece.gap.len() as u64);
         // From now on by position: what lies before `start` is delivered or announced.
         self.subscriptions.update(feed, |subscription| {
             let asked = &subscription.position;
             if asked.epoch != piece.start.epoch || asked.offset > piece.start.offset {
                 // A new beginning: an older cursor does not know of it.
                 subscription.in_step = None;
+                let place = piece.start.clone();
+                subscription.beginning =
+                    Some(Box::new(Beginning { first: before + 1, last: before + told, place }));
             }
             subscription.position = piece.start.clone();
             if let Flow::Behind(behind) = &mut subscription.flow {
@@ -466,6 +470,7 @@ impl Session {
                     behind.from = CatchUpFrom::Position;
                 }
                 subscription.in_step.take_if(|in_step| (in_step.epoch, in_step.number) > newest);
+                subscription.beginning.take_if(|told| told.first > newest.1);
                 subscription.position = position;
                 if let Some(seq) = seq {
                     subscription.last_message_seq = seq.max(subscription.delivered_message_seq);

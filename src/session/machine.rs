@@ -300,6 +300,7 @@ impl Session {
             options,
             round: self.next_round(),
             in_step: None,
+            beginning: None,
             confirmed,
             flow: Flow::behind(CatchUpFrom::Position, self.outbox.newest_watermark()),
         };

@@ -15,5 +15,6 @@ pub mod outbox;
 pub mod reader;
 pub mod reading;
 pub mod replay;
+pub mod since;
 pub mod snapshot;
 pub mod subscriptions;

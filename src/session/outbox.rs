@@ -1,6 +1,7 @@
 //! The outgoing queue: numbered entries from which nothing leaves but by acknowledgement, overflow or a cut.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::ledger::Ledger;
@@ -250,7 +251,13 @@ impl Outbox {
 
     /// Takes the events of one feed out; their numbers stay.
     pub fn cut(&mut self, feed: &FeedKey) {
-        for entry in &mut self.entries {
+        self.cut_but(feed, None);
+    }
+
+    /// The same, but for those with these numbers.
+    pub fn cut_but(&mut self, feed: &FeedKey, kept: Option<RangeInclusive<u64>>) {
+        let is_kept = |number| kept.as_ref().is_some_and(|kept| kept.contains(&number));
+        for entry in self.entries.iter_mut().filter(|entry| !is_kept(entry.number)) {
             if let Some(event) = entry.event.take_if(|event| event.feed == *feed) {
                 self.bytes -= event.body.len();
             }

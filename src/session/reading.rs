@@ -367,7 +367,8 @@ impl Session {
         self.delivered_exactly = exact;
         // Also what the logs' times will say.
         self.delivered_as_of = asked;
-        let recorded = cursor.epoch == self.epoch && cursor.number <= self.recorded;
+        let goes_on = cursor.epoch == self.epoch;
+        let recorded = goes_on && cursor.number <= self.recorded;
         self.epoch = self.epoch.wrapping_add(1).max(1);
         // What another node has numbered since the record was written, nobody knows.
         let numbered_known = !std::mem::take(&mut self.lost_queue) || recorded;
@@ -381,6 +382,7 @@ impl Session {
         self.subscriptions.update_all(|_, subscription| {
             subscription.round = round;
             subscription.in_step.take_if(|in_step| asked < (in_step.epoch, in_step.number));
+            subscription.beginning.take_if(|told| !goes_on || cursor.number < told.first);
             if regressed {
                 match &subscription.in_step {
                     Some(in_step) => subscription.delivered = in_step.position.clone(),

@@ -148,6 +148,7 @@ impl Session {
                 options: saved.options,
                 round: 0,
                 in_step: saved.in_step,
+                beginning: None,
                 confirmed: saved.confirmed,
                 flow: Flow::behind(from, acknowledged.watermark),
             };

@@ -74,6 +74,17 @@ pub struct InStep {
     pub position: LogPosition,
 }
 
+/// What tells of a feed's newest new beginning: a gap, and the messages that make up for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    /// The number of the gap.
+    pub first: u64,
+    /// The number of the last message, or of the gap if there is none.
+    pub last: u64,
+    /// From here on the new log is told.
+    pub place: LogPosition,
+}
+
 /// Up to where the logs are history for a membership: the Store has said later that the user belongs to the dialog. A
 /// removal that is read (again) from there ends nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +143,8 @@ pub struct Subscription {
     pub round: u32,
     /// Since when it is in step, interruptions aside.
     pub in_step: Option<InStep>,
+    /// The newest new beginning of its log that was told in this session. Boxed: logs seldom begin anew.
+    pub beginning: Option<Box<Beginning>>,
     /// When the membership was last confirmed.
     pub confirmed: Confirmed,
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use edgeway::application::command::{Followed, Reply};
+use edgeway::application::command::{Command, Followed, Reply};
 use edgeway::domain::error::Refusal;
 use edgeway::domain::event::LogPosition;
 use edgeway::domain::ids::{FeedKey, UserId};
 use edgeway::session::reader::Resume;
 use tokio::time::sleep;
 
-use crate::node::{Node, dialog};
+use crate::node::{Client, Node, dialog};
 use crate::store::LAST_MESSAGE_SEQ;
 
 /// Until everything that can be done at once is done.
@@ -144,6 +144,60 @@ async fn a_since_of_what_a_log_has_lost_is_told_so_though_the_log_has_grown_past
     let heard = alice.hear_until("new 9").await;
     assert!(heard[0].contains("log_reset"), "{heard:#?}");
     assert_eq!(heard.len(), 10, "{heard:#?}");
+}
+
+/// Of a dialog with nine notes, all of which she has, the log has lost three and got three others. She has not heard.
+async fn whose_log_grew_past_what_it_had_lost(node: &Node) -> (Client, LogPosition) {
+    let alice = node.attach("alice").await;
+    followed(alice.subscribe(&["tea"]).await);
+    let mut last = None;
+    for n in 1..=9 {
+        last = Some(node.note("tea", &format!("old {n}")).await);
+    }
+    alice.hear_until("old 9").await;
+    node.bus.rewind(&feed("tea"), 3);
+    node.bus.interrupt_all();
+    sleep(MOMENT).await;
+    for n in 7..=9 {
+        node.note("tea", &format!("new {n}")).await;
+    }
+    sleep(MOMENT).await;
+    (alice, last.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_since_from_before_the_gap_was_read_goes_on_from_the_gap() {
+    let node = Node::start();
+    let (alice, last) = whose_log_grew_past_what_it_had_lost(&node).await;
+    followed(alice.subscribe_since("tea", last).await);
+    let heard = alice.hear_until("new 9").await;
+    assert!(heard[0].contains("log_reset"), "{heard:#?}");
+    assert_eq!(heard.len(), 10, "{heard:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_since_that_was_under_way_while_the_gap_was_read_goes_on_from_the_gap() {
+    let node = Node::start();
+    let (alice, last) = whose_log_grew_past_what_it_had_lost(&node).await;
+    let asked = alice.subscribe_since("tea", last);
+    let heard = alice.hear_until("log_reset").await;
+    assert!(heard.last().unwrap().contains("new 9"), "{heard:#?}");
+    alice.ask(Command::Ack(alice.reading.reached().unwrap())).await.unwrap();
+    followed(asked.await);
+    // Nobody can tell whether she named a place in the new log: what she has, she drops by its offset.
+    let heard = alice.hear_until("new 9").await;
+    assert!(heard[0].contains(r#""offset":1"#) && heard[6].contains("new 7"), "{heard:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_since_of_whoever_has_read_the_gap_counts() {
+    let node = Node::start();
+    let (alice, last) = whose_log_grew_past_what_it_had_lost(&node).await;
+    alice.hear_until("new 9").await;
+    alice.ask(Command::Ack(alice.reading.reached().unwrap())).await.unwrap();
+    followed(alice.subscribe_since("tea", LogPosition { offset: last.offset - 1, ..last }).await);
+    let heard = alice.hear_until("new 9").await;
+    assert_eq!(heard.len(), 1, "{heard:#?}");
 }
 
 #[tokio::test(start_paused = true)]

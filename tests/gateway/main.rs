@@ -12,4 +12,6 @@ mod node;
 #[cfg(test)]
 mod panics;
 #[cfg(test)]
+mod presence;
+#[cfg(test)]
 mod store;

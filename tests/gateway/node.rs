@@ -154,8 +154,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) async fn ask(&self, command: Command) -> Result<Reply, Refusal> {
-        self.gateway.carry_out(&self.identity, self.reading.session(), command).await
+    pub(crate) fn ask(&self, command: Command) -> impl Future<Output = Result<Reply, Refusal>> + use<> {
+        self.gateway.carry_out(&self.identity, self.reading.session(), command)
     }
 
     pub(crate) async fn subscribe(&self, dialogs: &[&str]) -> Result<Reply, Refusal> {
@@ -163,15 +163,22 @@ impl Client {
         self.subscribe_to(dialogs.iter().map(target).collect()).await
     }
 
-    pub(crate) async fn subscribe_since(&self, id: &str, position: LogPosition) -> Result<Reply, Refusal> {
+    /// Has arrived when this returns, and is carried out when it is awaited.
+    pub(crate) fn subscribe_since(
+        &self,
+        id: &str,
+        position: LogPosition,
+    ) -> impl Future<Output = Result<Reply, Refusal>> + use<> {
         let since = Some(Since { position, message_seq: None });
-        self.subscribe_to(vec![DialogTarget { dialog_id: dialog(id), since }]).await
+        self.subscribe_to(vec![DialogTarget { dialog_id: dialog(id), since }])
     }
 
-    async fn subscribe_to(&self, targets: Vec<DialogTarget>) -> Result<Reply, Refusal> {
+    fn subscribe_to(
+        &self,
+        targets: Vec<DialogTarget>,
+    ) -> impl Future<Output = Result<Reply, Refusal>> + use<> {
         let targets = Targets::Dialogs(targets, Vec::new());
         self.ask(Command::Subscribe { targets, options: SubscribeOptions { presence: false, typing: true } })
-            .await
     }
 
     pub(crate) async fn type_in(&self, id: &str) -> Result<Reply, Refusal> {

@@ -13,4 +13,6 @@ mod revoke;
 #[cfg(test)]
 mod sending;
 #[cfg(test)]
+mod since;
+#[cfg(test)]
 mod watermark;

@@ -67,7 +67,7 @@ mod tests {
     ];
 
     /// Faults that were found beyond the seeds of every run.
-    const ONCE_FAILED: [(u64, &str); 23] = [
+    const ONCE_FAILED: [(u64, &str); 26] = [
         (1150, "a removal between the Store's answer and the subscription"),
         (2061, "a dialog that could not be followed when all were asked for was never tried again"),
         (4129, "a dialog that could not be followed when all were asked for was never tried again"),
@@ -99,6 +99,9 @@ mod tests {
         (15121, "messages that the Store had and the log did not counted as had by whoever began to follow"),
         (15035, "rebuilt amid the messages that make up for a gap, told what lies in the gap"),
         (15556, "told of a log that had lost its end, rebuilt elsewhere as if it had not been"),
+        (5325, "a `since` that was under way while the gap was read was taken for a place in the new log"),
+        (15416, "a `since` from before its log began anew was taken for a place in the new log"),
+        (16525, "a `since` from before its log began anew was taken for a place in the new log"),
         (19364, "an attach that had to begin again was refused: its own count was in the record by then"),
     ];
 

@@ -332,7 +332,7 @@ impl Gateway {
                 let mut turn = session.lanes.enter(Lane::Session);
                 turn.wait().await;
                 let options = SubscribeOptions { presence: false, typing: true };
-                Some(self.subscribe(session, targets, options).await?)
+                Some(self.subscribe(session, targets, options, None).await?)
             }
             None => {
                 self.save_record(session).await;

@@ -27,8 +27,9 @@ use crate::domain::ids::{DialogId, FeedKey, UserId};
 use crate::domain::time::UnixMillis;
 use crate::session::machine::Session;
 use crate::session::reading::REBUILD_MARGIN;
+use crate::session::since::Named;
 use crate::session::snapshot::SubscribeOptions;
-use crate::session::subscriptions::{Confirmed, Subscription, nowhere};
+use crate::session::subscriptions::Confirmed;
 
 /// Dialogs of one command that are joined at the same time.
 const JOINS_AT_ONCE_MAX: usize = 32;
@@ -53,10 +54,25 @@ impl From<NotCaughtUp> for NotFollowed {
     }
 }
 
+/// What holds for all dialogs that are asked for at once.
+#[derive(Clone, Copy)]
+struct Terms {
+    options: SubscribeOptions,
+    /// See [`Named::heard`].
+    heard: Option<u64>,
+}
+
+impl Terms {
+    /// Of what the node does by itself.
+    fn own(options: SubscribeOptions) -> Self {
+        Self { options, heard: None }
+    }
+}
+
 /// From where a session follows a feed.
 pub(super) struct Start {
     /// What the client has; from now on if it has nothing.
-    pub(super) since: Option<Since>,
+    pub(super) since: Option<Named>,
     /// How the world stood before the membership was asked for.
     pub(super) asked: Asked,
     /// Where the feed stood when the answer held; where it stands now if that is not known.
@@ -79,11 +95,13 @@ pub(super) struct InStep {
 }
 
 impl Gateway {
+    /// `heard`: what the client had surely read when it asked (see [`Session::heard`]).
     pub(in crate::application) async fn subscribe(
         self: &Arc<Self>,
         session: &Arc<LiveSession>,
         targets: Targets,
         options: SubscribeOptions,
+        heard: Option<u64>,
     ) -> Result<Subscribed, Refusal> {
         let mut subscribed = match targets {
             Targets::All => {
@@ -96,7 +114,8 @@ impl Gateway {
                 subscribed
             }
             Targets::Dialogs(targets, failed) => {
-                let mut subscribed = self.follow_named(session, targets, options).await?;
+                let terms = Terms { options, heard };
+                let mut subscribed = self.follow_named(session, targets, terms).await?;
                 subscribed.failed.extend(failed);
                 subscribed
             }
@@ -142,7 +161,7 @@ impl Gateway {
         self: &Arc<Self>,
         session: &Arc<LiveSession>,
         targets: Vec<DialogTarget>,
-        options: SubscribeOptions,
+        terms: Terms,
     ) -> Result<Subscribed, Refusal> {
         let asked: Vec<DialogId> = targets.iter().map(|target| target.dialog_id.clone()).collect();
         let call = Self::call_for(session.user_id(), Some(session));
@@ -158,7 +177,7 @@ impl Gateway {
             .zip(answers)
             .map(|(target, answer)| (target, answer.map_err(|error| store_refusal(error).code)))
             .collect();
-        Ok(self.follow_told(session, told, options, asked_then).await)
+        Ok(self.follow_told(session, told, terms, asked_then).await)
     }
 
     /// Follows what the Store says the user belongs to. The answers were asked for at `asked`.
@@ -166,14 +185,14 @@ impl Gateway {
         self: &Arc<Self>,
         session: &Arc<LiveSession>,
         told: Vec<(DialogTarget, Result<Checked, ErrorCode>)>,
-        options: SubscribeOptions,
+        terms: Terms,
         asked: Asked,
     ) -> Subscribed {
         let sure = self.make_sure(session, told, &asked).await;
         let follows = sure.into_iter().map(|Sure { target, answer, asked, stood, .. }| async {
             let dialog_id = target.dialog_id.clone();
             let followed = match answer {
-                Ok(checked) => self.follow_dialog(session, target, &checked, options, asked, stood).await,
+                Ok(checked) => self.follow_dialog(session, target, &checked, terms, asked, stood).await,
                 Err(code) => Err(code),
             };
             followed.map_err(|code| Failed { dialog_id: dialog_id.as_str().to_owned(), code })
@@ -223,7 +242,8 @@ impl Gateway {
                 (DialogTarget { dialog_id, since: None }, Ok(checked))
             });
             let listed = listed.collect();
-            let page_subscribed = self.follow_told(session, listed, options, asked_then.clone()).await;
+            let terms = Terms::own(options);
+            let page_subscribed = self.follow_told(session, listed, terms, asked_then.clone()).await;
             subscribed.dialogs.extend(page_subscribed.dialogs);
             subscribed.failed.extend(page_subscribed.failed);
             page_token = page.next_page_token;
@@ -251,7 +271,7 @@ impl Gateway {
         }
         let target =
             DialogTarget { dialog_id: dialog.clone(), since: Some(Since { position, message_seq: None }) };
-        match self.follow_named(session, vec![target], options).await {
+        match self.follow_named(session, vec![target], Terms::own(options)).await {
             Ok(subscribed) => subscribed.failed.iter().all(|failed| !failed.code.retryable()),
             Err(refusal) => !refusal.code.retryable(),
         }
@@ -284,7 +304,7 @@ impl Gateway {
         session: &Arc<LiveSession>,
         target: DialogTarget,
         checked: &Checked,
-        options: SubscribeOptions,
+        terms: Terms,
         mut asked: Asked,
         stood: Option<Standing>,
     ) -> Result<Followed, ErrorCode> {
@@ -305,18 +325,12 @@ impl Gateway {
             self.require_room(Stage::NoReplays).map_err(|refusal| refusal.code)?;
         }
         let feed = FeedKey::Dialog(dialog.clone());
-        let mut since = target.since;
-        if let Some(since) = &mut since {
-            // The client tells what it has: what was queued for it before does not count. It may have that of a log that is no
-            // more, and is to be told so yet.
-            let ((), _) = session.with(|machine| {
-                let known = machine.subscriptions().find(&feed);
-                if known.is_some_and(Subscription::has_lost_place) {
-                    since.position = nowhere();
-                }
-                machine.unsubscribe(&dialog);
-            });
-        }
+        let Terms { options, heard } = terms;
+        let since = target.since.map(|Since { position, message_seq }| Named {
+            position,
+            last_message_seq: message_seq.unwrap_or(0),
+            heard,
+        });
         let start = Start { since, asked, stood };
         let was_seen = session
             .peek(|machine| machine.subscriptions().find(&feed).is_some_and(|known| known.options.presence));
@@ -367,13 +381,12 @@ impl Gateway {
         let stands = feed.standing().ok_or(NotFollowed::Bus(BusError::Unavailable))?;
         // What came since the membership was asked for is told, or ends it.
         let Standing { position: head, message_seq } = start.stood.unwrap_or(stands);
-        let (position, last_message_seq) = match start.since {
-            Some(Since { position, message_seq }) => (position, message_seq.unwrap_or(0)),
-            None => (head.clone(), message_seq),
-        };
         let confirmed = Confirmed { feed: head.clone(), own: start.asked.own, at: start.asked.at };
         session
-            .with(|machine| machine.subscribe(key, options, position, confirmed, last_message_seq))
+            .with(|machine| match start.since {
+                Some(named) => machine.follow_since(key, options, named, confirmed),
+                None => machine.subscribe(key, options, head.clone(), confirmed, message_seq),
+            })
             .0
             .map_err(|_| NotFollowed::TooMany)?;
         let in_step = self.join_and_catch_up(session, key).await;

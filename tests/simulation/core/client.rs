@@ -19,6 +19,8 @@ pub(crate) struct FeedState {
     pub(crate) seen: BTreeMap<u64, u64>,
     /// The newest message it has; `None` when some may be missing.
     pub(crate) seq: Option<u64>,
+    /// The newest message that it said it has when it followed the feed anew.
+    said: u64,
     /// Above this offset everything was processed or announced.
     pub(crate) whole_after: u64,
     /// The log was rewound while nobody knew what this client had.
@@ -80,13 +82,22 @@ impl Client {
         }
     }
 
-    pub(crate) fn follow(&mut self, feed: &FeedKey, instance: u64, start: LogPosition, seq: Option<u64>) {
+    /// `said`: the newest message that it has said it has.
+    pub(crate) fn follow(
+        &mut self,
+        feed: &FeedKey,
+        instance: u64,
+        start: LogPosition,
+        seq: Option<u64>,
+        said: u64,
+    ) {
         let whole_after = start.offset;
         let begun = FeedState {
             instance,
             last: start,
             seen: BTreeMap::new(),
             seq,
+            said,
             whole_after,
             untrusted: false,
             past_epochs: BTreeSet::new(),
@@ -206,7 +217,7 @@ impl Client {
             }
             EventKind::Restored { seq, .. } => {
                 if let Some(known) = state.seq {
-                    if *seq > known + 1 && !logs[&event.feed].rewound {
+                    if *seq > known.max(state.said) + 1 && !logs[&event.feed].rewound {
                         return Err(format!("restored message {seq} after {known}"));
                     }
                     state.seq = Some(known.max(*seq));
@@ -300,7 +311,7 @@ fn take_logged(state: &mut FeedState, event: &Event, user: &UserId, log: &Log) -
     state.last.offset = logged.offset;
     state.seen.insert(logged.offset, id_of(event));
     if let EventKind::Message { seq, .. } = event.kind {
-        if !log.rewound && state.seq.is_some_and(|known| seq > known + 1) {
+        if !log.rewound && state.seq.is_some_and(|known| seq > known.max(state.said) + 1) {
             return Err(format!(
                 "{}: message {seq} after {:?} without a gap that says so",
                 event.feed, state.seq

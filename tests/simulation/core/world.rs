@@ -15,6 +15,7 @@ use edgeway::session::outbox::OutboxLimits;
 use edgeway::session::reader::{
     AttachRefused, AttachRequest, Dismissal, DrainBudget, Drained, Outgoing, Resume, Transport,
 };
+use edgeway::session::since::Named;
 use edgeway::session::snapshot::{SessionSnapshot, SubscribeOptions};
 use edgeway::session::subscriptions::Confirmed;
 
@@ -126,7 +127,7 @@ impl World {
             node.machine.set_follow_all(Some(OPTIONS));
         }
         let mut client = Client::new(user);
-        client.follow(&own, 0, log.head.clone(), Some(0));
+        client.follow(&own, 0, log.head.clone(), Some(0), 0);
         let record = node.machine.snapshot();
         self.seats.push(Seat {
             client,
@@ -678,15 +679,20 @@ impl World {
         let node = node.as_mut().unwrap();
         let known = client.state.get(&feed).map(|state| (state.last.clone(), state.seq));
         let since = known.filter(|_| since);
-        if since.is_some() {
-            node.machine.unsubscribe(dialog);
-        }
         let head = node.views.get(&feed).map_or(&log.head, |view| &view.position).clone();
         let own = node.views.get(&FeedKey::User(client.user.clone())).map(|view| view.position.clone());
         let confirmed = Confirmed { feed: head.clone(), own, at: bus_now };
         let (position, seq) = since.clone().unwrap_or((head, Some(log.seq)));
-        let known = node.machine.subscriptions().find(&feed).is_some();
-        if node.machine.subscribe(&feed, OPTIONS, position.clone(), confirmed, seq.unwrap_or(0)).is_err() {
+        let known = since.is_none() && node.machine.subscriptions().find(&feed).is_some();
+        let last_message_seq = seq.unwrap_or(0);
+        let followed = if since.is_some() {
+            let heard = Some(node.machine.heard());
+            let named = Named { position: position.clone(), last_message_seq, heard };
+            node.machine.follow_since(&feed, OPTIONS, named, confirmed)
+        } else {
+            node.machine.subscribe(&feed, OPTIONS, position.clone(), confirmed, last_message_seq)
+        };
+        if followed.is_err() {
             return;
         }
         node.join(log);
@@ -694,7 +700,8 @@ impl World {
         node.followed.insert(dialog.clone(), instance);
         if !known {
             // Begun anew amid a gap's messages, the rest of them is forgone.
-            client.follow(&feed, instance, position, seq.filter(|_| since.is_none()));
+            let said = if since.is_some() { last_message_seq } else { 0 };
+            client.follow(&feed, instance, position, seq.filter(|_| since.is_none()), said);
         }
     }
 
