@@ -364,7 +364,10 @@ impl Gateway {
     /// Saves a snapshot. If the session goes on at another node, it is over here.
     async fn keep(self: &Arc<Self>, session: &Arc<LiveSession>, snapshot: &SessionSnapshot) -> Recorded {
         match self.ports.records.save(snapshot).await {
-            Ok(Saved::Written) => Recorded::Written,
+            Ok(Saved::Written) => {
+                session.with(|machine| machine.note_recorded(snapshot));
+                Recorded::Written
+            }
             Ok(Saved::Superseded) => {
                 self.supersede(session).await;
                 Recorded::Gone
@@ -402,7 +405,10 @@ impl Gateway {
     async fn keep_at_last(self: &Arc<Self>, session: &Arc<LiveSession>) -> bool {
         let (snapshot, _) = session.write_down();
         match self.ports.records.save(&snapshot).await {
-            Ok(Saved::Written) => true,
+            Ok(Saved::Written) => {
+                session.with(|machine| machine.note_recorded(&snapshot));
+                true
+            }
             Ok(Saved::Superseded) => {
                 self.supersede(session).await;
                 true

@@ -69,6 +69,8 @@ pub struct Session {
     pub(super) based_on: Option<(u32, u32)>,
     /// The newest number that the record knows of.
     pub(super) recorded: u64,
+    /// It has been rebuilt, and no record knows of that yet.
+    pub(super) unrecorded: bool,
     /// What is known of the lost queue.
     pub(super) inherited: Option<Box<Inherited>>,
     /// Where the reader stood when a catch-up found the queue full: until it moves on, reading a log is in vain.
@@ -140,6 +142,7 @@ impl Session {
             revision: 0,
             based_on: None,
             recorded: 0,
+            unrecorded: false,
             inherited: None,
             full_at: None,
             ephemerals: Ephemerals::default(),

@@ -372,6 +372,7 @@ impl Session {
         self.epoch = self.epoch.wrapping_add(1).max(1);
         // What another node has numbered since the record was written, nobody knows.
         let numbered_known = !std::mem::take(&mut self.lost_queue) || recorded;
+        self.unrecorded = true;
         self.full_at = None;
         self.outbox =
             Outbox::new(self.config.outbox, cursor.number, cursor.watermark).counted_by(&self.config.ledger);

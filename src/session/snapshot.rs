@@ -163,6 +163,18 @@ impl Session {
         self.snapshot()
     }
 
+    /// A snapshot is the record now.
+    pub fn note_recorded(&mut self, snapshot: &SessionSnapshot) {
+        self.unrecorded &= snapshot.acknowledged.epoch != self.epoch;
+    }
+
+    /// Whether the session has been rebuilt, and no record knows of that yet: elsewhere its cursors would be taken for
+    /// forged ones.
+    #[must_use]
+    pub fn is_unrecorded(&self) -> bool {
+        self.unrecorded
+    }
+
     /// What must outlive this node.
     #[must_use]
     pub fn snapshot(&self) -> SessionSnapshot {

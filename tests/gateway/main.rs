@@ -14,4 +14,6 @@ mod panics;
 #[cfg(test)]
 mod presence;
 #[cfg(test)]
+mod rebuilds;
+#[cfg(test)]
 mod store;

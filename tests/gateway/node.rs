@@ -122,10 +122,15 @@ impl Node {
 
     /// The same user's session again, from where an earlier reader began.
     pub(crate) async fn attach_again(&self, user: &str, session: &SessionId, from: Cursor) -> Client {
-        self.attach_to(user, Some((session, from))).await
+        self.attach_to(user, Some((session, Some(from)))).await
     }
 
-    async fn attach_to(&self, user: &str, going_on: Option<(&SessionId, Cursor)>) -> Client {
+    /// The same, from wherever it has come to.
+    pub(crate) async fn attach_anywhere(&self, user: &str, session: &SessionId) -> Client {
+        self.attach_to(user, Some((session, None))).await
+    }
+
+    async fn attach_to(&self, user: &str, going_on: Option<(&SessionId, Option<Cursor>)>) -> Client {
         let identity = Identity {
             user_id: UserId::parse(user).unwrap(),
             scopes: Scopes { read: true, write: true },
@@ -133,7 +138,7 @@ impl Node {
         };
         let input = AttachInput {
             session: going_on.map(|(session, _)| session.as_str().to_owned()),
-            cursor: going_on.map(|(_, cursor)| cursor.to_string()),
+            cursor: going_on.and_then(|(_, cursor)| cursor).map(|cursor| cursor.to_string()),
             attach: None,
             transport: Transport::WebSocket,
             device_id: None,

@@ -8,14 +8,14 @@ use edgeway::session::snapshot::SubscribeOptions;
 use crate::node::{Client, Node, dialog};
 
 impl Client {
-    async fn follow_tea(&self, since: Option<LogPosition>, presence: bool) {
+    pub(crate) async fn follow_tea(&self, since: Option<LogPosition>, presence: bool) {
         let since = since.map(|position| Since { position, message_seq: None });
         let targets = Targets::Dialogs(vec![DialogTarget { dialog_id: dialog("tea"), since }], Vec::new());
         let options = SubscribeOptions { presence, typing: true };
         self.ask(Command::Subscribe { targets, options }).await.unwrap();
     }
 
-    async fn sees_in_tea(&self) -> Vec<String> {
+    pub(crate) async fn sees_in_tea(&self) -> Vec<String> {
         match self.who_is_in("tea").await.unwrap() {
             Reply::Presence(users) => users.iter().map(|seen| seen.user_id.to_string()).collect(),
             other => panic!("{other:?}"),

@@ -23,6 +23,7 @@ use crate::application::pressure::Stage;
 use crate::application::sessions::lanes::Lane;
 use crate::application::sessions::live::LiveSession;
 use crate::application::sessions::told::Told;
+use crate::application::trace::RequestContext;
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::event::{Event, EventKind};
 use crate::domain::ids::{DeviceId, DialogId, FeedKey, SessionId, UserId};
@@ -379,7 +380,7 @@ impl Gateway {
         match session.attach(&request, now_bus) {
             Ok((attached, was_here)) => {
                 let reading = self.reading(session.clone(), input.transport, attached, attached.resume, None);
-                if attached.resume == Resume::Rebuilt {
+                if session.peek(Session::is_unrecorded) {
                     // The new generation must be known wherever its cursors may be presented.
                     self.record_what_is_promised(&session).await?;
                 }
@@ -444,6 +445,29 @@ impl Gateway {
             return Ok(Found::JustEnded);
         }
         let reading = self.reading(session.clone(), input.transport, attached, Resume::Rebuilt, None);
+        let finishing = self.clone().finish_rebuild(reading, follows_all || dropped);
+        // Its client may go away meanwhile: what has been begun is finished, or given up.
+        let finishing = match RequestContext::current() {
+            Some(request) => self.tasks.spawn(request.scope(finishing.in_current_span())),
+            None => self.tasks.spawn(finishing.in_current_span()),
+        };
+        match finishing.await {
+            Ok(found) => found,
+            Err(_) => {
+                // It has panicked.
+                self.give_up_rebuild(&session).await;
+                Err(changes_hands())
+            }
+        }
+    }
+
+    /// Sees to it that a session that was rebuilt here is followed by its feeds, and known to be here.
+    async fn finish_rebuild(
+        self: Arc<Self>,
+        reading: Reading,
+        may_have_moved: bool,
+    ) -> Result<Found, Refusal> {
+        let session = reading.session().clone();
         if let Err(refusal) = self.rejoin(&session).await {
             self.give_up_rebuild(&session).await;
             return Err(refusal);
@@ -460,7 +484,7 @@ impl Gateway {
         }
         self.say_moved_here(&session).await;
         self.say_here(&session).await;
-        if follows_all || dropped {
+        if may_have_moved {
             // Dialogs that were joined meanwhile.
             self.recheck_soon(&session);
         }
