@@ -24,7 +24,8 @@ use super::wire::control::{GoAway, goaway_json, token_expiring_json};
 use super::wire::events::write_prefix;
 use crate::application::gateway::Gateway;
 use crate::application::ports::auth::{AuthError, Identity};
-use crate::application::usecase::attach::{Reading, session_gone, unverified};
+use crate::application::usecase::attach::{session_gone, unverified};
+use crate::application::usecase::reading::Reading;
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::session::reader::{Dismissal, DrainBudget, Drained, Outgoing, Transport};
 

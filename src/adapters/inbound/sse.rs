@@ -25,7 +25,7 @@ use super::outgoing::with_outgoing;
 use super::wire::control::{GoAway, HEARTBEAT_JSON, goaway_json, token_expiring_json};
 use super::wire::events::write_prefix;
 use crate::application::ports::auth::Identity;
-use crate::application::usecase::attach::Reading;
+use crate::application::usecase::reading::Reading;
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::event::Event;
 use crate::domain::ids::SessionId;

@@ -1,11 +1,14 @@
 //! One file per thing a client can do.
 
 pub mod attach;
+mod begin;
 mod confirm;
 pub mod history;
 pub mod kick;
 pub mod presence;
 pub mod read_upto;
+pub mod reading;
+mod rebuild;
 pub mod refresh;
 pub mod relocate;
 pub mod send_message;

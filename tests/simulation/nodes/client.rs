@@ -9,7 +9,8 @@ use edgeway::application::command::{Command, DialogTarget, Reply, Since, Targets
 use edgeway::application::gateway::Gateway;
 use edgeway::application::ports::auth::{Identity, Scopes};
 use edgeway::application::sessions::live::LiveSession;
-use edgeway::application::usecase::attach::{AttachInput, Reading};
+use edgeway::application::usecase::attach::AttachInput;
+use edgeway::application::usecase::reading::Reading;
 use edgeway::application::usecase::relocate::Whereabouts;
 use edgeway::domain::body::MessageBody;
 use edgeway::domain::error::{ErrorCode, Refusal};

@@ -14,7 +14,7 @@ use crate::adapters::inbound::wire::control::{Terms, Welcome, welcome_json};
 use crate::application::gateway::Gateway;
 use crate::application::ports::auth::Identity;
 use crate::application::ports::telemetry::occurrence::Occurrence;
-use crate::application::usecase::attach::Reading;
+use crate::application::usecase::reading::Reading;
 use crate::domain::error::Refusal;
 use crate::session::reader::Transport;
 

@@ -20,7 +20,8 @@ use crate::adapters::inbound::wire::commands::{Hello, Said, parse_frame};
 use crate::application::ports::auth::{AuthError, Identity};
 use crate::application::ports::telemetry::labels::CommandType;
 use crate::application::ports::telemetry::occurrence::Occurrence;
-use crate::application::usecase::attach::{Reading, unverified};
+use crate::application::usecase::attach::unverified;
+use crate::application::usecase::reading::Reading;
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::session::reader::Transport;
 

@@ -22,7 +22,7 @@ use crate::adapters::inbound::wire::replies::reply_json;
 use crate::application::command::{Command, Reply};
 use crate::application::ports::auth::Identity;
 use crate::application::ports::telemetry::occurrence::Occurrence;
-use crate::application::usecase::attach::Reading;
+use crate::application::usecase::reading::Reading;
 use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::event::Event as DomainEvent;
 use crate::session::cursor::Cursor;
