@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use edgeway::application::command::Reply;
+use edgeway::application::command::{Command, Reply, Targets};
 use edgeway::domain::error::{ErrorCode, Refusal};
 use edgeway::domain::ids::{FeedKey, UserId};
-use tokio::time::{Instant, sleep_until};
+use edgeway::session::snapshot::SubscribeOptions;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::node::{Client, Node, dialog};
 use crate::store::LAST_MESSAGE_SEQ;
@@ -14,6 +15,8 @@ use crate::store::LAST_MESSAGE_SEQ;
 const FRESH_FOR: Duration = Duration::from_secs(60);
 const STALE_FOR: Duration = Duration::from_secs(5 * 60);
 const MOMENT: Duration = Duration::from_secs(1);
+/// Longer than a feed goes on without a look at its log.
+const AUDITED_AFTER: Duration = Duration::from_secs(31);
 
 fn refused(answer: Result<Reply, Refusal>) -> ErrorCode {
     answer.expect_err("it is refused").code
@@ -86,4 +89,32 @@ async fn a_removal_that_is_heard_while_the_store_is_away_counts_at_once() {
     assert_eq!(refused(alice.who_is_in("tea").await), ErrorCode::Unavailable);
     assert_eq!(refused(alice.subscribe(&["tea"]).await), ErrorCode::Unavailable);
     alice.type_in("coffee").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_from_before_the_joining_that_a_feed_hears_of_late_ends_nothing() {
+    let node = Node::start();
+    let alice = node.attach("alice").await;
+    let options = SubscribeOptions { presence: false, typing: true };
+    alice.ask(Command::Subscribe { targets: Targets::All, options }).await.unwrap();
+    let (tea, own) = (FeedKey::Dialog(dialog("tea")), FeedKey::User(UserId::parse("alice").unwrap()));
+    let change = async |key: &str, change: &str| {
+        let json =
+            format!(r#"{{"type":"membership","dialog_id":"tea","user_id":"alice","change":"{change}"}}"#);
+        node.append(&tea, key, &json).await;
+        node.append(&own, key, &json).await;
+        alice.hear_until(change).await;
+        sleep(MOMENT).await;
+    };
+    change("first", "added").await;
+    // The dialog's own feed hears nothing of what follows.
+    node.bus.drop_live(&tea, 2);
+    node.store.remove("alice", &dialog("tea"));
+    change("second", "removed").await;
+    node.store.add("alice", &dialog("tea"));
+    change("third", "added").await;
+    sleep(AUDITED_AFTER).await;
+    let note = r#"{"type":"x.note","dialog_id":"tea","data":"still here"}"#;
+    node.append(&tea, "note", note).await;
+    alice.hear_until("still here").await;
 }

@@ -1,4 +1,4 @@
-//! A Store to which everybody belongs until removed, and which can be away.
+//! A Store in which everybody belongs to every dialog until removed, which lists none, and which can be away.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -47,6 +47,11 @@ impl Store {
     /// The user belongs to the dialog no more; nobody is told.
     pub(crate) fn remove(&self, user: &str, dialog: &DialogId) {
         self.removed.lock().insert((UserId::parse(user).unwrap(), dialog.clone()));
+    }
+
+    /// The user belongs to it again.
+    pub(crate) fn add(&self, user: &str, dialog: &DialogId) {
+        self.removed.lock().remove(&(UserId::parse(user).unwrap(), dialog.clone()));
     }
 
     /// How often it was asked for memberships.
@@ -103,6 +108,6 @@ impl MessageStore for Store {
     }
 
     async fn list_dialogs(&self, _: &CallContext, _: u32, _: Option<&str>) -> Result<DialogPage, StoreError> {
-        Err(StoreError::Unimplemented)
+        Ok(DialogPage { dialogs: Vec::new(), next_page_token: None })
     }
 }

@@ -67,7 +67,7 @@ mod tests {
     ];
 
     /// Faults that were found beyond the seeds of every run.
-    const ONCE_FAILED: [(u64, &str); 25] = [
+    const ONCE_FAILED: [(u64, &str); 26] = [
         (1150, "a removal between the Store's answer and the subscription"),
         (2061, "a dialog that could not be followed when all were asked for was never tried again"),
         (4129, "a dialog that could not be followed when all were asked for was never tried again"),
@@ -98,6 +98,10 @@ mod tests {
         (5325, "a `since` that was under way while the gap was read was taken for a place in the new log"),
         (15416, "a `since` from before its log began anew was taken for a place in the new log"),
         (16525, "a `since` from before its log began anew was taken for a place in the new log"),
+        (
+            7043,
+            "a removal from before a joining, of which a feed heard after it, ended what was followed since",
+        ),
         (19364, "an attach that had to begin again was refused: its own count was in the record by then"),
     ];
 

@@ -381,7 +381,11 @@ impl Gateway {
         let stands = feed.standing().ok_or(NotFollowed::Bus(BusError::Unavailable))?;
         // What came since the membership was asked for is told, or ends it.
         let Standing { position: head, message_seq } = start.stood.unwrap_or(stands);
-        let confirmed = Confirmed { feed: head.clone(), own: start.asked.own, at: start.asked.at };
+        let found = start.since.as_ref().filter(|named| named.heard.is_none()).map(|named| &named.position);
+        // The feed may not have heard yet of what the node has read in the log before it asked the Store.
+        let history = found.filter(|found| found.epoch == head.epoch && found.offset > head.offset);
+        let history = history.unwrap_or(&head).clone();
+        let confirmed = Confirmed { feed: history, own: start.asked.own, at: start.asked.at };
         session
             .with(|machine| match start.since {
                 Some(named) => machine.follow_since(key, options, named, confirmed),
