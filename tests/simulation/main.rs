@@ -67,7 +67,7 @@ mod tests {
     ];
 
     /// Faults that were found beyond the seeds of every run.
-    const ONCE_FAILED: [(u64, &str); 26] = [
+    const ONCE_FAILED: [(u64, &str); 27] = [
         (1150, "a removal between the Store's answer and the subscription"),
         (2061, "a dialog that could not be followed when all were asked for was never tried again"),
         (4129, "a dialog that could not be followed when all were asked for was never tried again"),
@@ -102,6 +102,7 @@ mod tests {
             7043,
             "a removal from before a joining, of which a feed heard after it, ended what was followed since",
         ),
+        (11736, "a dialog was read before the user's own feed, which had more to tell since a rebuild"),
         (19364, "an attach that had to begin again was refused: its own count was in the record by then"),
     ];
 

@@ -420,6 +420,12 @@ impl Gateway {
         key: &FeedKey,
     ) -> Result<u64, NotCaughtUp> {
         self.join_feed(session, key).await?;
+        let own = FeedKey::User(session.user_id().clone());
+        if *key != own && session.peek(|machine| machine.catch_up(&own).is_some()) {
+            // Just rebuilt, perhaps: what the user's own feed tells of leaving and joining comes before what followed. If it
+            // can't be read now, the dialog need not wait for it.
+            let _ = self.catch_up(session, &own).await;
+        }
         Ok(self.catch_up(session, key).await?.replayed)
     }
 
