@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attach::{AttachInput, refused, request};
+use super::follow::Start;
 use super::presence::bus_refusal;
 use super::reading::Reading;
-use super::subscribe::Start;
 use crate::application::command::Subscribed;
 use crate::application::farewell::going_away;
 use crate::application::gateway::Gateway;

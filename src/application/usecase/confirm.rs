@@ -9,18 +9,28 @@ use futures_util::StreamExt;
 use futures_util::stream;
 
 use super::presence::bus_refusal;
-use super::subscribe::{Asked, own_position};
 use crate::application::command::{DialogTarget, store_refusal};
 use crate::application::feed::one::Standing;
 use crate::application::gateway::Gateway;
 use crate::application::memberships::Checked;
-use crate::application::sessions::live::LiveSession;
+use crate::application::sessions::live::{Chore, LiveSession};
 use crate::domain::error::ErrorCode;
+use crate::domain::event::LogPosition;
 use crate::domain::ids::{DialogId, FeedKey};
+use crate::domain::time::UnixMillis;
 use crate::session::subscriptions::CLOCKS_APART_MAX;
 
 /// Feeds that are opened at the same time.
 const OPENS_AT_ONCE_MAX: usize = 32;
+
+/// How the world stood before the Store was asked about memberships: a removal from before that is history.
+#[derive(Clone)]
+pub(super) struct Asked {
+    /// The user's own feed; `None` if the answer is an old one.
+    pub(super) own: Option<LogPosition>,
+    /// The bus's time.
+    pub(super) at: UnixMillis,
+}
 
 /// A dialog, and an answer of the Store that holds as of where its feed stood.
 pub(super) struct Sure {
@@ -36,6 +46,10 @@ pub(super) struct Sure {
 }
 
 impl Gateway {
+    pub(super) fn about_to_ask(&self, session: &Arc<LiveSession>) -> Asked {
+        Asked { own: own_position(session), at: self.ports.bus.time() }
+    }
+
     /// Asks the Store once more about dialogs in which something has happened since it was asked.
     pub(super) async fn make_sure(
         self: &Arc<Self>,
@@ -89,4 +103,24 @@ impl Gateway {
         let moved = moved && stood.is_some();
         Ok((stood, moved))
     }
+
+    /// A membership may have changed between the Store's answer and the subscription: then nothing was there yet that a
+    /// removal could have ended.
+    pub(super) fn recheck_if_moved(self: &Arc<Self>, session: &Arc<LiveSession>, asked: &Asked) {
+        if own_position(session) != asked.own {
+            self.recheck_soon(session);
+        }
+    }
+
+    /// Notes that membership events may have been missed.
+    pub(super) fn recheck_soon(self: &Arc<Self>, session: &Arc<LiveSession>) {
+        session.add_chore(Chore::Recheck);
+        self.attend(session);
+    }
+}
+
+/// Where the feed of the session's user stands on this node.
+fn own_position(session: &Arc<LiveSession>) -> Option<LogPosition> {
+    let own = FeedKey::User(session.user_id().clone());
+    session.membership(&own).and_then(|membership| membership.feed.position())
 }

@@ -3,6 +3,8 @@
 pub mod attach;
 mod begin;
 mod confirm;
+mod follow;
+mod follow_all;
 pub mod history;
 pub mod kick;
 pub mod presence;
