@@ -1,49 +1,25 @@
-//! Keeping a node in order: what comes up in sessions, what falls due, what nobody follows any more.
+//! Caring for a session: what comes up in it, and taking it out of everything when it has ended.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::{FutureExt, StreamExt, stream};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
-use tokio_util::sync::CancellationToken;
+use futures_util::FutureExt;
 
 use super::feed::context::Caretaker;
-use super::feed::registry::AUDIT_EVERY;
 use super::gateway::Gateway;
-use super::ports::presence::PRESENCE_TTL;
-use super::ports::records::Saved;
 use super::pressure::Stage;
+use super::recording::{Recorded, ends_for_good};
 use super::sessions::lanes::Lane;
 use super::sessions::live::{Chore, LiveSession};
-use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::event::NodeWord;
 use crate::domain::ids::{DialogId, FeedKey, UserId};
 use crate::session::machine::Session;
-use crate::session::reader::Dismissal;
-use crate::session::snapshot::SessionSnapshot;
 
-/// How often deadlines are looked at.
-const TIMER_STEP: Duration = Duration::from_millis(250);
-/// Sessions whose deadlines are looked at side by side.
-const DEADLINES_AT_ONCE_MAX: usize = 64;
-/// A session is looked at again after this long at the latest.
-const LOOK_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// First wait before care that failed is tried again.
 const CARE_BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest wait before care that failed is tried again.
 const CARE_BACKOFF_MAX: Duration = Duration::from_secs(5);
-
-/// What came of writing a session down.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Recorded {
-    /// It is written.
-    Written,
-    /// The bus did not take it.
-    NotWritten,
-    /// The session has ended, or goes on at another node.
-    Gone,
-}
 
 /// Calls the node when a session needs it.
 pub struct Care {
@@ -85,48 +61,6 @@ impl Caretaker for Care {
 }
 
 impl Gateway {
-    /// Runs until it is cancelled: deadlines, idle feeds, the audit, presence heartbeats, who attached and
-    /// detached.
-    pub async fn keep_in_order(self: Arc<Self>, until: CancellationToken) {
-        // Side by side: sessions that are lost by the thousand must not let the presence of the others run out.
-        tokio::select! {
-            () = until.cancelled() => {}
-            () = self.watch_deadlines() => {}
-            () = self.audit_feeds() => {}
-            () = self.beat_for_presence() => {}
-            () = self.write_lifecycle() => {}
-            () = self.keep_roster() => {}
-        }
-    }
-
-    async fn watch_deadlines(self: &Arc<Self>) {
-        let mut step = steps(TIMER_STEP);
-        loop {
-            step.tick().await;
-            self.look_at_deadlines().await;
-            self.relieve();
-            self.feeds.sweep();
-        }
-    }
-
-    async fn audit_feeds(&self) {
-        let mut step = steps(AUDIT_EVERY);
-        loop {
-            step.tick().await;
-            if let Err(error) = self.feeds.audit().await {
-                tracing::debug!(%error, "audit of the feeds failed");
-            }
-        }
-    }
-
-    async fn beat_for_presence(&self) {
-        let mut step = steps(PRESENCE_TTL / 3);
-        loop {
-            step.tick().await;
-            self.keep_presence_alive().await;
-        }
-    }
-
     /// Sees to it that somebody cares for a session, once.
     pub(super) fn attend(self: &Arc<Self>, session: &Arc<LiveSession>) {
         if !session.begin_care() {
@@ -269,54 +203,6 @@ impl Gateway {
         all_told
     }
 
-    async fn look_at_deadlines(self: &Arc<Self>) {
-        let now = self.ports.clock.tick();
-        let due = stream::iter(self.sessions.take_due(now));
-        due.for_each_concurrent(DEADLINES_AT_ONCE_MAX, |session| async move {
-            self.look_at_deadline(&session).await;
-        })
-        .await;
-    }
-
-    async fn look_at_deadline(self: &Arc<Self>, session: &Arc<LiveSession>) {
-        let (now, unix) = (self.ports.clock.tick(), self.ports.clock.unix());
-        let (timed_out, _) = session.with(|machine| machine.handle_timeout(now, unix));
-        self.note_if_detached(session);
-        if timed_out.gone || timed_out.expired {
-            // Written down before it ends: whoever attaches from then on finds the record.
-            if self.save_record(session).await == Recorded::Gone {
-                return;
-            }
-        }
-        if timed_out.gone && !session.peek(Session::is_here) {
-            self.say_gone(session).await;
-            // It may have come back meanwhile.
-            if session.peek(Session::is_here) {
-                self.say_here(session).await;
-            }
-        }
-        let (expired, _) = session.with(|machine| {
-            let expired = timed_out.expired && machine.handle_timeout(now, unix).expired;
-            if expired {
-                machine.end(Dismissal::Expired);
-            }
-            expired
-        });
-        if expired {
-            self.bury(session).await;
-        } else {
-            self.schedule(session);
-        }
-    }
-
-    pub(super) fn schedule(&self, session: &Arc<LiveSession>) {
-        let (now, unix) = (self.ports.clock.tick(), self.ports.clock.unix());
-        let at = session.peek(|machine| machine.next_deadline(now, unix));
-        let at = self.detach_due(session).map_or(at, |due| at.min(due));
-        // Never far ahead: the list of what is due stays about as long as that of the sessions.
-        self.sessions.schedule(session, at.min(now.plus(LOOK_AGAIN_MAX)));
-    }
-
     /// Takes a session that has ended out of everything, once.
     pub(super) async fn bury(self: &Arc<Self>, session: &Arc<LiveSession>) {
         if !session.begin_burial() {
@@ -334,86 +220,6 @@ impl Gateway {
         }
         if for_good {
             self.say_gone(session).await;
-        }
-    }
-
-    async fn remove_record(&self, session: &Arc<LiveSession>) {
-        if let Err(error) = self.ports.records.remove(session.id(), session.user_id()).await {
-            tracing::warn!(%error, "session record not removed");
-        }
-    }
-
-    /// Writes down what must outlive this node.
-    pub(super) async fn save_record(self: &Arc<Self>, session: &Arc<LiveSession>) -> Recorded {
-        let (snapshot, live) = session.write_down();
-        if !live {
-            return Recorded::Gone;
-        }
-        let recorded = self.keep(session, &snapshot).await;
-        if recorded == Recorded::Gone {
-            return Recorded::Gone;
-        }
-        // It may have ended while it was being written.
-        let ended = session.peek(Session::ended);
-        if ended.is_some_and(ends_for_good) {
-            self.remove_record(session).await;
-        }
-        if ended.is_none() { recorded } else { Recorded::Gone }
-    }
-
-    /// Saves a snapshot. If the session goes on at another node, it is over here.
-    async fn keep(self: &Arc<Self>, session: &Arc<LiveSession>, snapshot: &SessionSnapshot) -> Recorded {
-        match self.ports.records.save(snapshot).await {
-            Ok(Saved::Written) => {
-                session.with(|machine| machine.note_recorded(snapshot));
-                Recorded::Written
-            }
-            Ok(Saved::Superseded) => {
-                self.supersede(session).await;
-                Recorded::Gone
-            }
-            Err(error) => {
-                tracing::warn!(%error, "session record not saved");
-                // Other nodes know of the session by its record alone.
-                if !self.is_leaving() {
-                    session.add_chore(Chore::Keep);
-                    self.attend(session);
-                }
-                Recorded::NotWritten
-            }
-        }
-    }
-
-    /// The same for what a client is about to be told: what is not written down would be forgotten without a word when
-    /// another node goes on.
-    pub(super) async fn record_what_is_promised(
-        self: &Arc<Self>,
-        session: &Arc<LiveSession>,
-    ) -> Result<(), Refusal> {
-        match self.save_record(session).await {
-            Recorded::Written => Ok(()),
-            Recorded::NotWritten => {
-                Err(Refusal::new(ErrorCode::Unavailable, "the session can't be written down right now"))
-            }
-            Recorded::Gone => {
-                Err(Refusal::new(ErrorCode::Unavailable, "the session has ended, or goes on at another node"))
-            }
-        }
-    }
-
-    /// Writes a record that was not written yet. False if it can't be now either.
-    async fn keep_at_last(self: &Arc<Self>, session: &Arc<LiveSession>) -> bool {
-        let (snapshot, _) = session.write_down();
-        match self.ports.records.save(&snapshot).await {
-            Ok(Saved::Written) => {
-                session.with(|machine| machine.note_recorded(&snapshot));
-                true
-            }
-            Ok(Saved::Superseded) => {
-                self.supersede(session).await;
-                true
-            }
-            Err(_) => self.is_leaving(),
         }
     }
 
@@ -454,15 +260,4 @@ fn keep_last_joining(chores: &mut Vec<Chore>) {
             chores.push(chore.clone());
         }
     }
-}
-
-fn steps(every: Duration) -> Interval {
-    let mut step = interval_at(Instant::now() + every, every);
-    step.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    step
-}
-
-/// Whether a session that ended so is over everywhere: one that expired here or was superseded goes on.
-fn ends_for_good(why: Dismissal) -> bool {
-    !matches!(why, Dismissal::Expired | Dismissal::Superseded)
 }
