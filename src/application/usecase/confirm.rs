@@ -10,7 +10,7 @@ use futures_util::stream;
 
 use super::presence::bus_refusal;
 use crate::application::command::{DialogTarget, store_refusal};
-use crate::application::feed::one::Standing;
+use crate::application::feed::standing::Standing;
 use crate::application::gateway::Gateway;
 use crate::application::memberships::Checked;
 use crate::application::sessions::live::{Chore, LiveSession};

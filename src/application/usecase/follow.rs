@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::confirm::Asked;
 use crate::application::catch_up::NotCaughtUp;
-use crate::application::feed::one::Standing;
+use crate::application::feed::standing::Standing;
 use crate::application::gateway::Gateway;
 use crate::application::ports::bus::BusError;
 use crate::application::ports::store::StoreError;

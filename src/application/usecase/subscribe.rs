@@ -11,7 +11,7 @@ use super::presence::bus_refusal;
 use crate::application::command::{
     DialogTarget, Failed, Followed, Since, Subscribed, Targets, store_refusal,
 };
-use crate::application::feed::one::Standing;
+use crate::application::feed::standing::Standing;
 use crate::application::gateway::Gateway;
 use crate::application::memberships::Checked;
 use crate::application::ports::telemetry::labels::Limit;
