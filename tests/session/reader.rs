@@ -7,8 +7,8 @@ use edgeway::domain::time::{Tick, UnixMillis};
 use edgeway::session::cursor::Cursor;
 use edgeway::session::ephemeral::EPHEMERALS_MAX;
 use edgeway::session::intake::Intake;
+use edgeway::session::leaving::{TOKEN_NOTICE, TimedOut};
 use edgeway::session::reader::{AttachRefused, AttachRequest, Dismissal, Drained, Outgoing, Resume};
-use edgeway::session::reading::{TOKEN_NOTICE, TimedOut};
 
 use crate::fixture::*;
 

@@ -16,7 +16,7 @@ use crate::domain::event::{EventKind, LogPosition, MembershipChange};
 use crate::domain::ids::{DialogId, FeedKey, UserId};
 use crate::domain::time::UnixMillis;
 use crate::session::machine::Session;
-use crate::session::reading::REBUILD_MARGIN;
+use crate::session::rebuild::REBUILD_MARGIN;
 use crate::session::snapshot::SubscribeOptions;
 
 /// Dialogs on one page of the Store's list.
