@@ -10,8 +10,8 @@ use super::ports::telemetry::occurrence::Occurrence;
 use super::sessions::live::{Chore, LiveSession};
 use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::ids::{DialogId, FeedKey};
-use crate::session::intake::{CaughtUp, Progress};
 use crate::session::machine::CatchUp;
+use crate::session::piece::{CaughtUp, Progress};
 use crate::session::replay::{self, Gap, GapReason, LogExtent, Replay};
 use crate::session::subscriptions::CatchUpFrom;
 

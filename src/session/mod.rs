@@ -6,17 +6,21 @@
 
 pub mod cursor;
 pub mod delivered;
+mod doubt;
 pub mod ephemeral;
 pub mod feed_table;
 pub mod intake;
 pub mod leaving;
 pub mod ledger;
 pub mod machine;
+mod membership;
 pub mod outbox;
+pub mod piece;
 pub mod reader;
 pub mod reading;
 pub mod rebuild;
 pub mod replay;
 pub mod since;
 pub mod snapshot;
+mod spill;
 pub mod subscriptions;

@@ -1,7 +1,8 @@
 //! Invariants 2 and 4: nothing leaves but by acknowledgement or an overflow that is made up for; all is bounded.
 
-use edgeway::session::intake::{Intake, Progress};
+use edgeway::session::intake::Intake;
 use edgeway::session::ledger::PLACE_BYTES;
+use edgeway::session::piece::Progress;
 use edgeway::session::reader::Resume;
 use edgeway::session::subscriptions::nowhere;
 

@@ -8,9 +8,9 @@ use edgeway::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use edgeway::domain::presence::TypingState;
 use edgeway::domain::time::{Tick, UnixMillis};
 use edgeway::session::cursor::Cursor;
-use edgeway::session::intake::{CaughtUp, Progress};
 use edgeway::session::machine::{CatchUp, Config, Session};
 use edgeway::session::outbox::OutboxLimits;
+use edgeway::session::piece::{CaughtUp, Progress};
 use edgeway::session::reader::{
     AttachRefused, AttachRequest, Attached, DrainBudget, Drained, Outgoing, ReaderId, Transport,
 };

@@ -3,8 +3,8 @@
 use edgeway::domain::event::LogPosition;
 use edgeway::domain::time::Tick;
 use edgeway::session::cursor::Cursor;
-use edgeway::session::intake::Progress;
 use edgeway::session::machine::Session;
+use edgeway::session::piece::Progress;
 use edgeway::session::reader::{AttachRefused, Dismissal, DrainBudget, Drained, Resume};
 use edgeway::session::replay::{LogExtent, Replay, plan};
 use edgeway::session::subscriptions::{CatchUpFrom, NOWHERE};

@@ -1,7 +1,8 @@
 //! Invariant 5: after membership is revoked no later event of that dialog leaves, whatever is queued.
 
 use edgeway::domain::event::MembershipChange::{Added, Removed};
-use edgeway::session::intake::{Intake, Progress};
+use edgeway::session::intake::Intake;
+use edgeway::session::piece::Progress;
 use edgeway::session::subscriptions::Confirmed;
 
 use crate::fixture::*;

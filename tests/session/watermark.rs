@@ -1,7 +1,7 @@
 //! Invariant 9: the bus time in a cursor is never above what every feed of the session has settled.
 
 use edgeway::domain::time::UnixMillis;
-use edgeway::session::intake::Progress;
+use edgeway::session::piece::Progress;
 
 use crate::fixture::*;
 

@@ -9,9 +9,9 @@ use edgeway::domain::event::{Event, EventKind, MembershipChange};
 use edgeway::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use edgeway::domain::presence::TypingState;
 use edgeway::domain::time::{Tick, UnixMillis};
-use edgeway::session::intake::Progress;
 use edgeway::session::machine::{Config, Session};
 use edgeway::session::outbox::OutboxLimits;
+use edgeway::session::piece::Progress;
 use edgeway::session::reader::{
     AttachRefused, AttachRequest, Dismissal, DrainBudget, Drained, Outgoing, Resume, Transport,
 };
@@ -397,7 +397,7 @@ impl World {
         Ok(())
     }
 
-    fn read(&mut self, asked: edgeway::session::machine::CatchUp) -> edgeway::session::intake::CaughtUp {
+    fn read(&mut self, asked: edgeway::session::machine::CatchUp) -> edgeway::session::piece::CaughtUp {
         let limit = self.rng.between(2, 12) as usize;
         let restores = self.rng.percent(60);
         let id = self.fresh_id();
@@ -405,7 +405,7 @@ impl World {
         read_piece(asked, log, limit, restores, id)
     }
 
-    fn apply(&mut self, seat: usize, piece: edgeway::session::intake::CaughtUp) -> Result<Progress, String> {
+    fn apply(&mut self, seat: usize, piece: edgeway::session::piece::CaughtUp) -> Result<Progress, String> {
         let feed = piece.asked.feed.clone();
         let now = self.bus_now();
         let node = self.seats[seat].node.as_mut().unwrap();
