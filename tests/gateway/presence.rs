@@ -16,10 +16,10 @@ impl Client {
     }
 
     pub(crate) async fn sees_in_tea(&self) -> Vec<String> {
-        match self.who_is_in("tea").await.unwrap() {
-            Reply::Presence(users) => users.iter().map(|seen| seen.user_id.to_string()).collect(),
-            other => panic!("{other:?}"),
-        }
+        let Reply::Presence(users) = self.who_is_in("tea").await.unwrap() else { panic!("of presence") };
+        let mut names: Vec<_> = users.iter().map(|seen| seen.user_id.to_string()).collect();
+        names.sort();
+        names
     }
 }
 
