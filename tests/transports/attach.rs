@@ -94,6 +94,7 @@ async fn dialogs_are_ignored_when_a_session_is_gone_on_with(on: Transport) {
     let place = alice.attach_to(on, &[&first]).await.cut();
     let mut client = alice.attach_with(on, place.again().dialogs(&[&second])).await;
     assert_eq!(client.resume(), "resumed");
+    assert!(client.welcome().get("subscribed").is_none(), "told once: {}", client.welcome());
 
     let mut other = bob.attach_to(Transport::Ws, &[&first, &second]).await;
     other.say(&second, "not subscribed").await;
