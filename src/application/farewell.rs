@@ -26,7 +26,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(500);
 
 impl Gateway {
     /// The node is going. From now on no session begins or comes back here; those that are here are sent away one batch
-    /// after the other, evenly over `spread`, and written down. Returns when all are, [`SAVES_GRACE`] after `spread` at
+    /// after the other, evenly over `spread`, and written down. Returns when all are, `SAVES_GRACE` after `spread` at
     /// the latest.
     pub async fn send_everybody_away(self: &Arc<Self>, spread: Duration) {
         let began = Instant::now();
