@@ -10,7 +10,7 @@ use super::ports::telemetry::occurrence::Occurrence;
 use super::sessions::live::{Chore, LiveSession};
 use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::ids::{DialogId, FeedKey};
-use crate::session::machine::CatchUp;
+use crate::session::catch_up::CatchUp;
 use crate::session::piece::{CaughtUp, Progress};
 use crate::session::replay::{self, Gap, GapReason, LogExtent, Replay};
 use crate::session::subscriptions::CatchUpFrom;

@@ -4,6 +4,7 @@
 //! acknowledgement. *Sending never changes the queue*: that one rule is why an aborted poll, a half-written SSE chunk
 //! and a dead WebSocket all lose nothing.
 
+pub mod catch_up;
 pub mod cursor;
 pub mod delivered;
 mod doubt;

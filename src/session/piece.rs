@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::catch_up::CatchUp;
 use super::intake::{Intake, NoRoom};
-use super::machine::{CatchUp, Session};
+use super::machine::Session;
 use super::subscriptions::{Beginning, CatchUpFrom, Flow};
 use crate::domain::event::{Event, LogPosition};
 use crate::domain::ids::DialogId;

@@ -7,8 +7,9 @@ use edgeway::domain::event::{Event, EventKind, LogPosition, Logged, MembershipCh
 use edgeway::domain::ids::{DialogId, FeedKey, SessionId, UserId};
 use edgeway::domain::presence::TypingState;
 use edgeway::domain::time::{Tick, UnixMillis};
+use edgeway::session::catch_up::CatchUp;
 use edgeway::session::cursor::Cursor;
-use edgeway::session::machine::{CatchUp, Config, Session};
+use edgeway::session::machine::{Config, Session};
 use edgeway::session::outbox::OutboxLimits;
 use edgeway::session::piece::{CaughtUp, Progress};
 use edgeway::session::reader::{

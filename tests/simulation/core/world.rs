@@ -397,7 +397,7 @@ impl World {
         Ok(())
     }
 
-    fn read(&mut self, asked: edgeway::session::machine::CatchUp) -> edgeway::session::piece::CaughtUp {
+    fn read(&mut self, asked: edgeway::session::catch_up::CatchUp) -> edgeway::session::piece::CaughtUp {
         let limit = self.rng.between(2, 12) as usize;
         let restores = self.rng.percent(60);
         let id = self.fresh_id();
