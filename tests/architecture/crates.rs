@@ -11,7 +11,7 @@ pub(crate) const CRATES: [(&str, &str); 17] = [
     ),
     (
         "adapters::inbound",
-        "axum axum_extra base64 bytes fastrand flate2 futures_util http http_body http_body_util httpdate hyper \
+        "axum axum_extra base64 bytes fastrand flate2 futures_util http http_body http_body_util httparse httpdate hyper \
          hyper_util ipnet parking_lot pin_project_lite quick_cache rustls serde serde_json sha1 socket2 thiserror tokio \
          tokio_rustls tokio_util tower tower_http tracing \
          url",

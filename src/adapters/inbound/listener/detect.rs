@@ -1,17 +1,22 @@
 //! Which protocol a plaintext connection speaks, by its first bytes.
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 
 /// What an HTTP/2 client with prior knowledge begins with (RFC 9113 §3.4). No method of HTTP/1.1 begins with its first
 /// four bytes.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const PEEK_BYTES: usize = 4;
+/// Most that is read at once: nearly every first request fits.
+const READ_BYTES: usize = 2048;
 
-/// A connection whose protocol is known, and what was read of it to know.
+/// A connection whose protocol is known, and what was read of it, which is read again by whoever speaks it.
 pub(super) enum Detected {
     /// HTTP/1.1.
     Http1(TcpStream, Bytes),
@@ -21,30 +26,32 @@ pub(super) enum Detected {
 
 /// Waits until the protocol is clear. Has no limit of time of its own: the caller sets it.
 ///
-/// The socket is only peeked at while that suffices. Waiting for more by peeking would spin, as the bytes already there
-/// keep the socket readable; so what might become the preface is read.
-///
 /// # Errors
 /// `UnexpectedEof` when the peer left without a byte; else what the socket says.
 pub(super) async fn detect(mut stream: TcpStream) -> io::Result<Detected> {
-    let mut first = [0; PEEK_BYTES];
-    let peeked = stream.peek(&mut first).await?;
-    if peeked == 0 {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    if !PREFACE.starts_with(&first[..peeked]) {
-        return Ok(Detected::Http1(stream, Bytes::new()));
-    }
-    let mut read = Vec::with_capacity(PREFACE.len());
-    let is_preface = loop {
-        let more = (&mut stream).take((PREFACE.len() - read.len()) as u64).read_buf(&mut read).await?;
-        if more == 0 || !PREFACE.starts_with(&read) {
-            break false;
+    let mut read = Vec::new();
+    loop {
+        let more = poll_fn(|cx| poll_read(&mut stream, &mut read, cx)).await?;
+        if read.starts_with(PREFACE) {
+            return Ok(Detected::Http2(stream, read.into()));
         }
-        if read.len() == PREFACE.len() {
-            break true;
+        if !PREFACE.starts_with(&read) {
+            return Ok(Detected::Http1(stream, read.into()));
         }
-    };
-    let read = Bytes::from(read);
-    Ok(if is_preface { Detected::Http2(stream, read) } else { Detected::Http1(stream, read) })
+        match more {
+            0 if read.is_empty() => return Err(io::ErrorKind::UnexpectedEof.into()),
+            0 => return Ok(Detected::Http1(stream, read.into())),
+            _ => {}
+        }
+    }
+}
+
+/// Appends what there is, and says how much that is.
+fn poll_read(stream: &mut TcpStream, read: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    // On the stack: while nothing comes, nothing is held.
+    let mut bytes = [const { MaybeUninit::uninit() }; READ_BYTES];
+    let mut buf = ReadBuf::uninit(&mut bytes);
+    ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
+    read.extend_from_slice(buf.filled());
+    Poll::Ready(Ok(buf.filled().len()))
 }

@@ -1,5 +1,6 @@
-//! One HTTP/1.1 connection. hyper reads every request, and writes what is answered at once. An answer that waits or goes on
-//! leaves it: hyper keeps two buffers of 8 KiB for as long as a connection is its own, and a node holds many that wait.
+//! One HTTP/1.1 connection. A request that has arrived whole and has no body is read from where it lies, and its answer written
+//! on the bare socket. Every other is hyper's, with its answer; but an answer that waits or goes on leaves it: hyper keeps two
+//! buffers of 8 KiB for as long as a connection is its own, and a node holds many that wait.
 
 use std::convert::Infallible;
 use std::future::{Future, pending, poll_fn};
@@ -14,6 +15,7 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::response::Response;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use http_body::Body as _;
@@ -32,8 +34,9 @@ use super::config::HEADER_BYTES_MIN;
 use super::connection::{Accepted, Ended};
 use super::header_timer::HeaderTimer;
 use super::last_words::LastWords;
-use super::later::{is_later, settle};
+use super::later::{Awaited, is_later, settle};
 use super::outside::Outside;
+use super::request_head::Head;
 use super::stream::{embody, is_stream};
 use super::transport::Transport;
 use super::upgrade::{Upgraded, offer};
@@ -71,7 +74,7 @@ where
     /// A connection, of which something may have been read already.
     pub(super) fn new(accepted: Arc<Accepted>, io: Io, read: Bytes) -> Self {
         let io = Box::new(LastWords::http1(io, read));
-        let step = Step::Between(Box::pin(through_hyper(accepted.clone(), io)));
+        let step = Step::Between(Box::pin(answer_request(accepted.clone(), io)));
         Self { accepted, step, dropped: None }
     }
 
@@ -121,7 +124,7 @@ where
     let Accepted { shared, ending, .. } = &*accepted;
     // Boxed, both: the wait for a request should take no more room than it needs.
     if Box::pin(begins(&mut io, shared.config.keep_alive_idle_timeout, &ending.finish)).await {
-        return Box::pin(through_hyper(accepted, io)).await;
+        return Box::pin(answer_request(accepted, io)).await;
     }
     // Whoever takes nothing, not even the end, is not waited for.
     tokio::select! {
@@ -130,6 +133,47 @@ where
         _ = tokio::time::timeout(CLOSE_TIMEOUT, io.shutdown()) => {}
     }
     Ok(Next::Ended)
+}
+
+/// Answers a request that has begun.
+async fn answer_request<Io>(
+    accepted: Arc<Accepted>,
+    mut io: Box<LastWords<Io>>,
+) -> Result<Next<Io>, hyper::Error>
+where
+    Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
+{
+    let max_header_bytes = accepted.shared.config.max_header_bytes;
+    let Some(mut request) = poll_fn(|cx| poll_whole(&mut io, max_header_bytes, cx)).await else {
+        return Box::pin(through_hyper(accepted, io)).await;
+    };
+    let asked = Asked::by(&mut request, &accepted, true);
+    let answered = accepted
+        .shared
+        .router
+        .clone()
+        .call(request)
+        .map(|answer| answer.unwrap_or_else(|never| match never {}));
+    let leaving = Leaving { answer: Err(Awaited::of(answered)), asked };
+    Ok(Next::Outside(Box::new(Outside::new(io, leaving, accepted.ending.finish.is_cancelled()))))
+}
+
+/// The next request, if it has arrived whole and has no body. Whoever has sent only a part of one is waited for by hyper.
+fn poll_whole<Io>(
+    io: &mut LastWords<Io>,
+    max_bytes: usize,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Request<Body>>>
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    loop {
+        match io.take_head(max_bytes) {
+            Head::Whole(request) => return Poll::Ready(Some(request)),
+            Head::Partial if matches!(io.poll_ahead(cx), Poll::Ready(Ok(true))) => {}
+            Head::Partial | Head::Other => return Poll::Ready(None),
+        }
+    }
 }
 
 /// Waits for the next request, with nothing in memory for it. `false`: there will be none.
@@ -148,13 +192,32 @@ where
     }
 }
 
+/// What a request asks of its connection.
+pub(super) struct Asked {
+    /// That it ends with the answer.
+    pub(super) closes: bool,
+    /// Where it goes if the answer is 101.
+    pub(super) upgrade: Option<oneshot::Sender<Upgraded>>,
+}
+
+impl Asked {
+    /// Reads it of a request, which is told where it comes from.
+    fn by<B>(request: &mut Request<B>, accepted: &Accepted, may_leave: bool) -> Self {
+        let closes = asks_to_close(request.headers());
+        let upgrade = (may_leave && request.headers().contains_key(UPGRADE)).then(|| offer(request));
+        let extensions = request.extensions_mut();
+        extensions.insert(ConnectInfo(accepted.peer));
+        extensions.insert(accepted.slot.of_request(None));
+        Self { closes, upgrade }
+    }
+}
+
 /// An answer that hyper is not to write.
 pub(super) struct Leaving {
-    pub(super) answer: Response,
-    /// The client wants the connection to end with it.
-    pub(super) closes: bool,
-    /// Where the connection goes if the answer is 101.
-    pub(super) upgrade: Option<oneshot::Sender<Upgraded>>,
+    /// It, or what it will come of.
+    pub(super) answer: Result<Response, Awaited>,
+    /// With what becomes of the connection.
+    pub(super) asked: Asked,
 }
 
 /// The way out of hyper, shared by the service, which is called by hyper, and what polls hyper.
@@ -243,7 +306,7 @@ where
 
 /// The router, told who is asking.
 fn service(
-    accepted: &Accepted,
+    accepted: &Arc<Accepted>,
     exit: &Arc<Exit>,
 ) -> impl HttpService<
     Incoming,
@@ -253,26 +316,21 @@ fn service(
 > + Send
 + Unpin
 + use<> {
-    let (router, peer, slot) =
-        (accepted.shared.router.clone(), accepted.peer, accepted.slot.of_request(None));
-    let exit = exit.clone();
+    let (accepted, exit) = (accepted.clone(), exit.clone());
     service_fn(move |mut request: Request<Incoming>| {
         // A chunked answer needs HTTP/1.1, and a body that still comes, or is only asked about, needs hyper.
         let may_leave = request.version() == Version::HTTP_11
             && request.method() != Method::HEAD
             && request.body().is_end_stream();
-        let closes = asks_to_close(request.headers());
-        let upgrade = (may_leave && request.headers().contains_key(UPGRADE)).then(|| offer(&mut request));
+        let asked = Asked::by(&mut request, &accepted, may_leave);
         // hyper's own offer comes to nothing here: hyper is not told to keep it.
         request.extensions_mut().remove::<OnUpgrade>();
-        request.extensions_mut().insert(ConnectInfo(peer));
-        request.extensions_mut().insert(slot.clone());
-        let answered = router.clone().call(request);
+        let answered = accepted.shared.router.clone().call(request);
         let exit = exit.clone();
         async move {
             let answer = answered.await?;
             if may_leave && goes_on(&answer) {
-                exit.leave(Leaving { answer, closes, upgrade });
+                exit.leave(Leaving { answer: settle(answer), asked });
                 return pending().await;
             }
             match settle(answer) {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::request_head::{Head, take_head};
 use crate::adapters::inbound::wire::errors::error_json;
 use crate::domain::error::{ErrorCode, Refusal};
 
@@ -23,7 +25,7 @@ const LINGER_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Most bytes that are kept of what a client sends before its answer is complete.
 const AHEAD_MAX_BYTES: usize = 16 * 1024;
 /// And read at once.
-const AHEAD_READ_BYTES: usize = 1024;
+const AHEAD_READ_BYTES: usize = 2048;
 /// What every refusal in HTTP/1.1 begins with.
 const REFUSAL: &[u8] = b"HTTP/1.1 4";
 
@@ -74,6 +76,14 @@ impl<Io> LastWords<Io> {
     /// Sets the flag at each flush: whoever buffers flushes only what lies under an empty buffer.
     pub(super) fn tell_flushes(&mut self, flushed: Option<Arc<AtomicBool>>) {
         self.flushed = flushed;
+    }
+
+    /// Takes a request of which the head lies in what was read ahead.
+    pub(super) fn take_head(&mut self, max_bytes: usize) -> Head {
+        let Some(mut ahead) = self.ahead.take() else { return Head::Partial };
+        let head = take_head(&mut ahead, max_bytes);
+        self.ahead = kept(*ahead);
+        head
     }
 
     /// Puts back what was read too far.
@@ -158,8 +168,8 @@ impl<Io: AsyncRead + Unpin> LastWords<Io> {
             return Poll::Pending;
         }
         // On the stack: of most that wait nothing is read.
-        let mut bytes = [0; AHEAD_READ_BYTES];
-        let mut buf = ReadBuf::new(&mut bytes);
+        let mut bytes = [const { MaybeUninit::uninit() }; AHEAD_READ_BYTES];
+        let mut buf = ReadBuf::uninit(&mut bytes);
         ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
         self.ahead = kept([ahead, buf.filled()].concat().into());
         Poll::Ready(Ok(!buf.filled().is_empty()))

@@ -55,6 +55,13 @@ pub(super) struct Awaited {
     headers: Box<[(HeaderName, HeaderValue)]>,
 }
 
+impl Awaited {
+    /// What comes of this.
+    pub(super) fn of(answer: impl Future<Output = Response> + Send + 'static) -> Self {
+        Self { answer: Box::pin(answer), headers: Box::default() }
+    }
+}
+
 /// What a response is, or becomes.
 pub(super) fn settle(mut response: Response) -> Result<Response, Awaited> {
     let answer = response.extensions_mut().remove::<Later>().and_then(|later| later.0.lock().take());

@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::answer_head::{Chunk, Framing, Written, write_head};
-use super::http1::{Leaving, asks_to_close};
+use super::http1::{Asked, Leaving, asks_to_close};
 use super::last_words::LastWords;
 use super::later::{Awaited, settle};
 use super::stream::{Source, take_source};
@@ -61,7 +61,7 @@ where
 {
     /// `finishing`: no request may follow.
     pub(super) fn new(io: Box<LastWords<Io>>, leaving: Leaving, finishing: bool) -> Self {
-        let Leaving { answer, closes, upgrade } = leaving;
+        let Leaving { answer, asked: Asked { closes, upgrade } } = leaving;
         let mut outside = Self {
             io,
             stage: Stage::Complete,
@@ -71,10 +71,7 @@ where
             upgrade,
             stalled: None,
         };
-        match settle(answer) {
-            Ok(answer) => outside.begin(answer, finishing),
-            Err(awaited) => outside.stage = Stage::Awaited(awaited),
-        }
+        outside.go_on(answer, finishing);
         outside
     }
 
@@ -134,7 +131,7 @@ where
         match &mut self.stage {
             Stage::Awaited(awaited) => {
                 let answer = ready!(Pin::new(awaited).poll(cx));
-                self.begin(answer, finish.is_cancelled());
+                self.go_on(settle(answer), finish.is_cancelled());
             }
             Stage::Body(body, framing) => {
                 let written = match ready!(Pin::new(body).poll_frame(cx)) {
@@ -169,6 +166,13 @@ where
             Stage::Complete | Stage::Gone => {}
         }
         Poll::Ready(())
+    }
+
+    fn go_on(&mut self, answer: Result<Response, Awaited>, finishing: bool) {
+        match answer {
+            Ok(answer) => self.begin(answer, finishing),
+            Err(awaited) => self.stage = Stage::Awaited(awaited),
+        }
     }
 
     fn begin(&mut self, mut answer: Response, finishing: bool) {
@@ -248,7 +252,7 @@ mod tests {
     fn answering() -> (DuplexStream, Outside<DuplexStream>) {
         let (server, client) = duplex(PIPE_BYTES);
         let answer = "x".repeat(8 * PIPE_BYTES).into_response();
-        let leaving = Leaving { answer, closes: false, upgrade: None };
+        let leaving = Leaving { answer: Ok(answer), asked: Asked { closes: false, upgrade: None } };
         (client, Outside::new(Box::new(LastWords::http1(server, Bytes::new())), leaving, false))
     }
 
@@ -286,7 +290,7 @@ mod tests {
         let frames = [[b'a'; 12 * PIPE_BYTES], [b'b'; 12 * PIPE_BYTES]]
             .map(|frame| Ok::<_, io::Error>(Bytes::copy_from_slice(&frame)));
         let answer = Body::from_stream(tokio_stream::iter(frames)).into_response();
-        let leaving = Leaving { answer, closes: true, upgrade: None };
+        let leaving = Leaving { answer: Ok(answer), asked: Asked { closes: true, upgrade: None } };
         let mut outside = Outside::new(Box::new(LastWords::http1(server, Bytes::new())), leaving, false);
         let finish = CancellationToken::new();
         // A task of its own: what wakes the client must not have the answer polled as well.
@@ -311,7 +315,7 @@ mod tests {
             asked.await.unwrap();
             "now".into_response()
         });
-        let leaving = Leaving { answer: promise, closes: false, upgrade: None };
+        let leaving = Leaving { answer: settle(promise), asked: Asked { closes: false, upgrade: None } };
         let mut outside = Outside::new(Box::new(LastWords::http1(server, Bytes::new())), leaving, false);
         let finish = CancellationToken::new();
         let sent: Vec<u8> = (0..40 * PIPE_BYTES).map(|n| (n % 251) as u8).collect();
@@ -356,7 +360,7 @@ mod tests {
         }
         let (server, _client) = duplex(PIPE_BYTES);
         let answer = Response::new(Body::new(Short(false)));
-        let leaving = Leaving { answer, closes: false, upgrade: None };
+        let leaving = Leaving { answer: Ok(answer), asked: Asked { closes: false, upgrade: None } };
         let mut outside = Outside::new(Box::new(LastWords::http1(server, Bytes::new())), leaving, false);
         let finish = CancellationToken::new();
         poll_fn(|cx| outside.poll(cx, &finish)).await.unwrap();
