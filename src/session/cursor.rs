@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bytes::BufMut;
-
 use crate::domain::time::UnixMillis;
 
 /// Longest cursor, in characters of `[A-Za-z0-9._-]`.
@@ -30,36 +28,70 @@ pub struct Cursor {
 pub struct MalformedCursor;
 
 const BASE: u64 = 36;
+const DIGITS: &[u8; BASE as usize] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 /// Digits of `u64::MAX` in base 36 (a `u32` needs 7).
 const U64_DIGITS: usize = 13;
+/// Values of two digits.
+const PAIRS: u64 = BASE * BASE;
+/// Two digits each: half as many divisions.
+const PAIR_DIGITS: [[u8; 2]; PAIRS as usize] = {
+    let mut pairs = [[0; 2]; PAIRS as usize];
+    let mut value = 0;
+    while value < pairs.len() {
+        pairs[value] = [DIGITS[value / BASE as usize], DIGITS[value % BASE as usize]];
+        value += 1;
+    }
+    pairs
+};
 
 impl Cursor {
-    /// Appends the cursor's text to a buffer with room for it: the delivery path, without a formatter or an allocation.
-    pub fn write_to(&self, out: &mut impl BufMut) {
-        write_base36(u64::from(self.epoch), out);
-        out.put_u8(b'.');
-        write_base36(self.number, out);
-        out.put_u8(b'.');
-        write_base36(self.watermark.0, out);
+    /// The cursor as clients see it: the delivery path, without a formatter or an allocation.
+    #[must_use]
+    pub fn text(&self) -> CursorText {
+        let mut text = CursorText { bytes: [0; CURSOR_MAX_CHARS], start: CURSOR_MAX_CHARS };
+        text.put_number(self.watermark.0);
+        text.put(b".");
+        text.put_number(self.number);
+        text.put(b".");
+        text.put_number(u64::from(self.epoch));
+        text
     }
 }
 
-fn write_base36(mut value: u64, out: &mut impl BufMut) {
-    const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-    let mut buffer = [0u8; U64_DIGITS];
-    let mut start = U64_DIGITS;
-    loop {
-        start -= 1;
-        buffer[start] = DIGITS[(value % BASE) as usize];
-        value /= BASE;
-        if value == 0 {
-            break;
+/// The characters of a [`Cursor`], written from the last to the first.
+#[derive(Debug, Clone, Copy)]
+pub struct CursorText {
+    bytes: [u8; CURSOR_MAX_CHARS],
+    start: usize,
+}
+
+impl CursorText {
+    /// All of them, each one byte.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    fn put_number(&mut self, mut value: u64) {
+        while value >= PAIRS {
+            self.put(&PAIR_DIGITS[(value % PAIRS) as usize]);
+            value /= PAIRS;
+        }
+        if value >= BASE {
+            self.put(&PAIR_DIGITS[value as usize]);
+        } else {
+            self.put(&[DIGITS[value as usize]]);
         }
     }
-    out.put_slice(&buffer[start..]);
+
+    fn put<const COUNT: usize>(&mut self, digits: &[u8; COUNT]) {
+        let end = self.start;
+        self.start -= COUNT;
+        self.bytes[self.start..end].copy_from_slice(digits);
+    }
 }
 
-/// Reads what [`write_base36`] writes, and only that: no sign, no upper case, no leading zero, no overflow.
+/// Reads what [`CursorText`] has of a number, and only that: no sign, no upper case, no leading zero, no overflow.
 fn read_base36(text: &str) -> Option<u64> {
     let bytes = text.as_bytes();
     if bytes.is_empty() || bytes.len() > U64_DIGITS || (bytes[0] == b'0' && bytes.len() > 1) {
@@ -92,9 +124,7 @@ impl FromStr for Cursor {
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = Vec::with_capacity(CURSOR_MAX_CHARS);
-        self.write_to(&mut out);
-        f.write_str(std::str::from_utf8(&out).map_err(|_| fmt::Error)?)
+        f.write_str(std::str::from_utf8(self.text().as_bytes()).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -87,7 +87,7 @@ fn feeds() -> [FeedKey; 2] {
 fn check_event(event: &Event) {
     let cursor = Cursor { epoch: 1, number: 2, watermark: UnixMillis(3) };
     let mut sent = Vec::new();
-    write_prefix(Some(&cursor), &mut sent);
+    write_prefix(Some(&cursor.text()), &mut sent);
     sent.extend_from_slice(&event.body);
     assert!(!sent.contains(&b'\n') && !sent.contains(&b'\r'), "more than one line: {sent:?}");
     let text = std::str::from_utf8(&sent).expect("events are UTF-8");
@@ -116,7 +116,7 @@ pub(crate) fn streamed_event(input: &[u8]) {
             stream.feed(&written);
             let block = stream.next_block().expect("a well-formed block").expect("a whole block");
             let mut expected = Vec::new();
-            write_prefix(cursor, &mut expected);
+            write_prefix(cursor.map(Cursor::text).as_ref(), &mut expected);
             expected.extend_from_slice(&event.body);
             assert_eq!(block.data.map(String::into_bytes), Some(expected));
             assert_eq!(block.id, cursor.map(|cursor| format!("{}~{cursor}", session.as_str())));

@@ -243,12 +243,12 @@ impl Answer {
 
     fn write(&mut self, item: &Outgoing) {
         let (cursor, event) = match item {
-            Outgoing::Event { cursor, event } => (Some(cursor), event),
+            Outgoing::Event { cursor, event } => (Some(cursor.text()), event),
             Outgoing::Ephemeral(event) => (None, event),
             Outgoing::TokenExpiring(at) => return self.add(&token_expiring_json(*at)),
         };
         self.begin();
-        write_prefix(cursor, &mut self.json);
+        write_prefix(cursor.as_ref(), &mut self.json);
         self.json.extend_from_slice(&event.body);
     }
 

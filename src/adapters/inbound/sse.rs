@@ -30,7 +30,7 @@ use crate::domain::error::{ErrorCode, Refusal};
 use crate::domain::event::Event;
 use crate::domain::ids::SessionId;
 use crate::domain::time::whole_millis;
-use crate::session::cursor::Cursor;
+use crate::session::cursor::{Cursor, CursorText};
 use crate::session::reader::{DrainBudget, Drained, Outgoing, Transport};
 
 /// A comment of so many bytes comes first: some proxies hold the beginning of a body back.
@@ -181,7 +181,7 @@ impl EventStream {
         let mut out = Vec::with_capacity(PADDING_BYTES + 1024);
         write_padding(&mut out);
         write_retry(jittered(RETRY_FIRST, RETRY_JITTER), &mut out);
-        write_id(self.reading.session().id(), &self.reading.cursor, &mut out);
+        write_id(self.reading.session().id(), &self.reading.cursor.text(), &mut out);
         write_data(&self.edge.welcome(&self.reading, identity), &mut out);
         out
     }
@@ -268,20 +268,21 @@ fn write_rotation(out: &mut Vec<u8>) {
 pub fn write_event(session: &SessionId, cursor: Option<&Cursor>, event: &Event, out: &mut Vec<u8>) {
     // At once: growing by doubling copies it again and again.
     out.reserve(ROOM_BESIDE_BODY + event.body.len());
-    if let Some(cursor) = cursor {
+    let cursor = cursor.map(Cursor::text);
+    if let Some(cursor) = &cursor {
         write_id(session, cursor, out);
     }
     out.extend_from_slice(b"data: ");
-    write_prefix(cursor, out);
+    write_prefix(cursor.as_ref(), out);
     out.extend_from_slice(&event.body);
     out.extend_from_slice(b"\n\n");
 }
 
-fn write_id(session: &SessionId, cursor: &Cursor, out: &mut Vec<u8>) {
+fn write_id(session: &SessionId, cursor: &CursorText, out: &mut Vec<u8>) {
     out.extend_from_slice(b"id: ");
     out.extend_from_slice(session.as_str().as_bytes());
     out.push(b'~');
-    cursor.write_to(out);
+    out.extend_from_slice(cursor.as_bytes());
     out.push(b'\n');
 }
 

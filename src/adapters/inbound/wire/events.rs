@@ -18,18 +18,18 @@ use crate::domain::ids::{DialogId, FeedKey, UserId};
 use crate::domain::message::Message;
 use crate::domain::presence::{Presence, TypingState};
 use crate::domain::time::whole_millis;
-use crate::session::cursor::Cursor;
+use crate::session::cursor::CursorText;
 use crate::session::replay::Gap;
 
 /// Longest prefix that [`write_prefix`] writes, in bytes.
 pub const PREFIX_MAX_BYTES: usize = crate::session::cursor::CURSOR_MAX_CHARS + 13;
 
 /// Writes what goes in front of a shared body: `{"cursor":"…",`, or only the brace of an event without a cursor.
-pub fn write_prefix(cursor: Option<&Cursor>, out: &mut impl BufMut) {
+pub fn write_prefix(cursor: Option<&CursorText>, out: &mut impl BufMut) {
     out.put_u8(b'{');
     if let Some(cursor) = cursor {
         out.put_slice(b"\"cursor\":\"");
-        cursor.write_to(out);
+        out.put_slice(cursor.as_bytes());
         out.put_slice(b"\",");
     }
 }
@@ -227,6 +227,7 @@ mod tests {
     use crate::application::ports::bus::EVENT_MAX_BYTES;
     use crate::domain::presence::PresenceState;
     use crate::domain::time::UnixMillis;
+    use crate::session::cursor::Cursor;
 
     fn dialog() -> FeedKey {
         FeedKey::Dialog(DialogId::parse("d").unwrap())
@@ -248,7 +249,7 @@ mod tests {
     fn client_sees(event: &Event) -> String {
         let cursor = Cursor { epoch: 1, number: 2, watermark: UnixMillis(3) };
         let mut out = Vec::new();
-        write_prefix((!event.is_ephemeral()).then_some(&cursor), &mut out);
+        write_prefix((!event.is_ephemeral()).then(|| cursor.text()).as_ref(), &mut out);
         out.extend_from_slice(&event.body);
         String::from_utf8(out).unwrap()
     }

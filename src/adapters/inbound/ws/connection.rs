@@ -188,7 +188,7 @@ impl Connection {
     fn feed_event(&mut self, cursor: Option<&Cursor>, event: &DomainEvent) {
         let mut room = [0; PREFIX_MAX_BYTES];
         let mut rest = &mut room[..];
-        write_prefix(cursor, &mut rest);
+        write_prefix(cursor.map(Cursor::text).as_ref(), &mut rest);
         let left = rest.len();
         self.socket.feed_shared(&room[..PREFIX_MAX_BYTES - left], &event.body, &self.edge.deflate);
     }
