@@ -159,12 +159,17 @@ impl Node {
             metrics: Box::new(move || metrics.to_text(&gauges).ok().map(String::into_bytes)),
             profiler: Arc::new(CpuProfiler::default()),
         };
-        self.spawn_listener(listener, routes::routes(admin), Slots::new(ADMIN_CONNECTIONS_MAX), None);
+        self.spawn_listener(
+            listener,
+            router::for_operators(routes::routes(admin)),
+            Slots::new(ADMIN_CONNECTIONS_MAX),
+            None,
+        );
     }
 
     /// Serves clients in the background: the protocol, and these routes.
     pub fn serve(&self, listener: TcpListener, further: Router, tls: Option<ServerTls>) {
-        let routes = router::protocol(self.edge.clone()).merge(further);
+        let routes = router::for_clients(self.edge.clone(), further);
         self.spawn_listener(listener, routes, self.slots.clone(), tls);
     }
 
@@ -172,7 +177,7 @@ impl Node {
         let terms = Terms { config: Config::default(), slots, tls };
         let (tasks, soft, hard) = (self.life.tasks.clone(), self.life.soft.clone(), self.life.hard.clone());
         self.life.spawn_vital("a listener", async move {
-            accept::serve(listener, router::finish(routes), terms, &tasks, soft, hard).await;
+            accept::serve(listener, routes, terms, &tasks, soft, hard).await;
         });
     }
 

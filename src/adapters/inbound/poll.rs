@@ -37,6 +37,8 @@ const LINGER: Duration = Duration::from_millis(5);
 const POLL_EVENTS_MAX: usize = 500;
 /// Most bytes of events in one answer; a single event always passes.
 const POLL_BYTES_MAX: usize = 256 * 1024;
+/// Room in an answer for all but its events.
+const AROUND_EVENTS_BYTES: usize = 192;
 /// The wait is shortened by up to one part in so many: polls that began together drift apart.
 const WAIT_JITTER_PART: u64 = 5;
 
@@ -265,15 +267,24 @@ impl Answer {
     }
 
     fn finish(self, reading: &Reading, more: bool) -> Response {
-        let cursor = reading.reached().unwrap_or(reading.cursor);
-        let mut body = format!(
-            "{{\"session\":\"{}\",\"cursor\":\"{cursor}\",\"resume\":\"{}\",\"events\":[",
-            reading.session().id(),
-            reading.resume.as_str()
-        )
-        .into_bytes();
-        body.extend_from_slice(&self.json);
-        body.extend_from_slice(if more { b"],\"more\":true}" } else { b"],\"more\":false}" });
+        let cursor = reading.reached().unwrap_or(reading.cursor).text();
+        let mut body = Vec::with_capacity(AROUND_EVENTS_BYTES + self.json.len());
+        let parts: [&[u8]; 11] = [
+            br#"{"session":""#,
+            reading.session().id().as_str().as_bytes(),
+            br#"","cursor":""#,
+            cursor.as_bytes(),
+            br#"","resume":""#,
+            reading.resume.as_str().as_bytes(),
+            br#"","events":["#,
+            &self.json,
+            br#"],"more":"#,
+            if more { b"true" } else { b"false" },
+            b"}",
+        ];
+        for part in parts {
+            body.extend_from_slice(part);
+        }
         json(body).into_response()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, post};
@@ -30,55 +30,82 @@ pub const HEADER_LIST_MAX_BYTES: usize = 16 * 1024;
 /// What each field costs beside its name and value.
 const HEADER_FIELD_BYTES: usize = 32;
 
-/// The client protocol: everything under `/v1`, and the protocol's 404 and 405 for the rest.
-pub fn protocol(edge: Arc<Edge>) -> Router {
-    let guard = from_fn_with_state(edge.clone(), origin::guard);
-    let client = from_fn_with_state(edge.clone(), identify_client);
-    let v1 = Router::new()
+/// Everything that clients are served: the protocol, which is all under `/v1`, and further routes beside it.
+pub fn for_clients(edge: Arc<Edge>, further: Router) -> Router {
+    let protocol = Router::new()
         // Any method: over HTTP/2 it is CONNECT (RFC 8441 §4), and what is wrong with it is told by the handshake.
-        .route("/ws", any(open_websocket))
-        .route("/sse", get(stream_events).head(only_get).fallback(only_get))
-        .route("/poll", get(poll).head(only_get).fallback(only_get))
-        .route("/commands", post(post_commands))
-        .route("/tickets", post(issue_ticket))
-        .route("/sessions/{session}", delete(delete_session))
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
-        .layer(guard)
-        .layer(client)
-        .with_state(edge);
-    Router::new().nest("/v1", v1)
+        .route("/v1/ws", any(open_websocket))
+        .route("/v1/sse", get(stream_events).head(only_get).fallback(only_get))
+        .route("/v1/poll", get(poll).head(only_get).fallback(only_get))
+        .route("/v1/commands", post(post_commands))
+        .route("/v1/tickets", post(issue_ticket))
+        .route("/v1/sessions/{session}", delete(delete_session))
+        .with_state(edge.clone());
+    // One layer and no nested router: each costs a request several allocations, and every poll is a request.
+    let routes = closed(protocol.merge(further)).layer(from_fn_with_state(edge, enter));
+    routes.layer(CatchPanicLayer::custom(panicked))
 }
 
-/// What every path of a listener shares: unknown paths, wrong methods, and panics that end one request only.
-pub fn finish(router: Router) -> Router {
-    router
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
-        .layer(from_fn(require_sound_head))
-        .layer(CatchPanicLayer::custom(panicked))
+/// Everything that operators are served.
+pub fn for_operators(routes: Router) -> Router {
+    closed(routes).layer(from_fn(enter_unguarded)).layer(CatchPanicLayer::custom(panicked))
 }
 
-/// A request line that is too long (RFC 9110 §15.5.15), too many or too large header fields on HTTP/2 (RFC 6585 §5), or a
-/// request without one `Host` that can be one (RFC 9112 §3.2).
-async fn require_sound_head(request: Request, next: Next) -> Response {
+/// Says of every other path, and every other method, that there is none.
+fn closed(router: Router) -> Router {
+    router.method_not_allowed_fallback(method_not_allowed).fallback(not_found)
+}
+
+/// The way in for clients: who asks under `/v1` is looked at more closely.
+async fn enter(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    if let Err(rejection) = require_sound_head(&request) {
+        return rejection.into_response();
+    }
+    let version = request.version();
+    let is_protocol = request
+        .uri()
+        .path()
+        .strip_prefix("/v1")
+        .is_some_and(|rest| matches!(rest.as_bytes().first(), None | Some(b'/')));
+    let response = if is_protocol {
+        identify_client(&edge.config.trusted_proxies, &mut request);
+        origin::guard(State(edge), request, next).await
+    } else {
+        next.run(request).await
+    };
+    end_if_unread(response, version)
+}
+
+/// The way in where nobody has to be told from others.
+async fn enter_unguarded(request: Request, next: Next) -> Response {
+    if let Err(rejection) = require_sound_head(&request) {
+        return rejection.into_response();
+    }
+    let version = request.version();
+    end_if_unread(next.run(request).await, version)
+}
+
+/// Turns away a request line that is too long (RFC 9110 §15.5.15), too many or too large header fields on HTTP/2 (RFC 6585
+/// §5), and a request without one `Host` that can be one (RFC 9112 §3.2).
+fn require_sound_head(request: &Request) -> Result<(), Rejection> {
     if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > URI_MAX_BYTES) {
-        return Rejection::of_http(StatusCode::URI_TOO_LONG, "the request's target is too long")
-            .into_response();
+        return Err(Rejection::of_http(StatusCode::URI_TOO_LONG, "the request's target is too long"));
     }
     if request.version() == Version::HTTP_2 && header_list_bytes(request.headers()) > HEADER_LIST_MAX_BYTES {
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Rejection::of_http(status, "the request's header is too large").into_response();
+        return Err(Rejection::of_http(status, "the request's header is too large"));
     }
     let mut hosts = request.headers().get_all(HOST).iter();
     let host = hosts.next();
     let missing = request.version() == Version::HTTP_11 && host.is_none();
     if missing || host.is_some_and(|host| !is_host(host)) || hosts.next().is_some() {
-        return Rejection::of_http(StatusCode::BAD_REQUEST, "the request needs one Host").into_response();
+        return Err(Rejection::of_http(StatusCode::BAD_REQUEST, "the request needs one Host"));
     }
-    let version = request.version();
-    let mut response = next.run(request).await;
-    // The rest of the body stays unread: nothing may be sent behind it (RFC 9112 §9.6).
+    Ok(())
+}
+
+/// Of a body that was refused the rest stays unread: nothing may be sent behind it (RFC 9112 §9.6).
+fn end_if_unread(mut response: Response, version: Version) -> Response {
     let unread = matches!(response.status(), StatusCode::PAYLOAD_TOO_LARGE | StatusCode::REQUEST_TIMEOUT);
     if unread && version < Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
-use axum::extract::{ConnectInfo, FromRequestParts, OriginalUri};
+use axum::extract::{ConnectInfo, FromRequestParts};
 use futures_util::future::Either;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, Method, Uri};
@@ -36,10 +36,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let original = parts.extensions.get::<OriginalUri>().map(|original| original.0.clone());
         Ok(Self {
             method: parts.method.clone(),
-            uri: original.unwrap_or_else(|| parts.uri.clone()),
+            uri: parts.uri.clone(),
             headers: parts.headers.clone(),
             peer: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0),
             client: parts.extensions.get::<ClientIp>().copied(),
@@ -50,13 +49,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 impl Asked {
     /// Everything about a request of which nothing else is needed any more.
     #[must_use]
-    pub fn of(mut parts: Parts) -> Self {
-        let original = parts.extensions.remove::<OriginalUri>().map(|original| original.0);
+    pub fn of(parts: Parts) -> Self {
         Self {
             peer: parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0),
             client: parts.extensions.get::<ClientIp>().copied(),
             method: parts.method,
-            uri: original.unwrap_or(parts.uri),
+            uri: parts.uri,
             headers: parts.headers,
         }
     }

@@ -1,8 +1,9 @@
 //! The query of an attach, the same on all transports.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::FromRequestParts;
+use http::Uri;
 use http::request::Parts;
-use serde::Deserialize;
+use url::form_urlencoded;
 
 use super::reject::Rejection;
 use crate::adapters::inbound::wire::commands::{Hello, parse_device};
@@ -13,7 +14,7 @@ use crate::domain::error::{ErrorCode, Refusal};
 use crate::session::reader::Transport;
 
 /// Everything that may stand in a query of `/v1`.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default)]
 pub struct AttachQuery {
     /// The session to go on with.
     pub session: Option<String>,
@@ -37,14 +38,36 @@ impl<S: Send + Sync> FromRequestParts<S> for AttachQuery {
     type Rejection = Rejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Rejection> {
-        match Query::try_from_uri(&parts.uri) {
-            Ok(Query(query)) => Ok(query),
-            Err(_) => Err(bad("the query can't be read, or has a parameter twice").into()),
-        }
+        Ok(Self::read(&parts.uri)?)
     }
 }
 
 impl AttachQuery {
+    /// Reads the query of a target. What is not known is not looked at.
+    ///
+    /// # Errors
+    /// `bad_request` if a parameter is there twice.
+    pub fn read(uri: &Uri) -> Result<Self, Refusal> {
+        let mut query = Self::default();
+        for (name, value) in form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+            let parameter = match &*name {
+                "session" => &mut query.session,
+                "cursor" => &mut query.cursor,
+                "attach" => &mut query.attach,
+                "dialogs" => &mut query.dialogs,
+                "device_id" => &mut query.device_id,
+                "wait_ms" => &mut query.wait_ms,
+                "ticket" => &mut query.ticket,
+                "access_token" => &mut query.access_token,
+                _ => continue,
+            };
+            if parameter.replace(value.into_owned()).is_some() {
+                return Err(bad("the query has a parameter twice"));
+            }
+        }
+        Ok(query)
+    }
+
     /// What the query asks for.
     ///
     /// # Errors

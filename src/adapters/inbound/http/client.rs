@@ -1,15 +1,11 @@
 //! Where a request comes from, and how often that may be.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::{ConnectInfo, Request};
 use http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use super::edge::Edge;
 use crate::application::admission::Connect;
 use crate::application::gateway::Gateway;
 use crate::domain::error::Refusal;
@@ -64,12 +60,11 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// Puts [`ClientIp`] into the extensions of a request.
-pub async fn identify_client(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+pub fn identify_client(proxies: &TrustedProxies, request: &mut Request) {
     if let Some(ConnectInfo(peer)) = request.extensions().get::<ConnectInfo<SocketAddr>>().copied() {
-        let client = edge.config.trusted_proxies.client(peer.ip(), request.headers());
+        let client = proxies.client(peer.ip(), request.headers());
         request.extensions_mut().insert(ClientIp(client));
     }
-    next.run(request).await
 }
 
 /// Whether a client may attach now, as far as its address is concerned. `relayed`: another node, or somebody who says so,

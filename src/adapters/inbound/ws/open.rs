@@ -12,6 +12,7 @@ use super::admit::{Asking, admit};
 use super::connection::Connection;
 use super::farewell::{Farewell, part};
 use crate::adapters::inbound::http::asked::request_context;
+use crate::adapters::inbound::http::attach_query::AttachQuery;
 use crate::adapters::inbound::http::client::{ClientIp, admit_connect};
 use crate::adapters::inbound::http::edge::Edge;
 use crate::adapters::inbound::http::reject::Rejection;
@@ -23,7 +24,6 @@ use crate::adapters::inbound::websocket::reader::MessageLimits;
 use crate::adapters::inbound::websocket::socket::WebSocket;
 use crate::application::admission::Connect;
 use crate::application::trace::RequestContext;
-use crate::domain::error::{ErrorCode, Refusal};
 
 /// The subprotocol of RFC 6455 §1.9 that this server speaks.
 pub const SUBPROTOCOL: &str = "edgeway.v1";
@@ -46,7 +46,7 @@ pub async fn open_websocket(
         response.headers_mut().extend(error.headers());
         response
     })?;
-    let query = axum::extract::Query::try_from_uri(request.uri()).map(|query| query.0);
+    let query = AttachQuery::read(request.uri());
     let headers = request.headers().clone();
     // The connection counts until it ends here, not until HTTP lets go of it.
     let slot = request.extensions().get::<ConnectionSlot>().cloned();
@@ -54,7 +54,6 @@ pub async fn open_websocket(
     // Like going on, as long as nobody knows better: the session may be named in a `hello`.
     let admitted = admit_connect(&edge.gateway, client, Connect::GoOn);
     let (head, ()) = accepted.response.into_parts();
-    let query = query.map_err(|_| Refusal::new(ErrorCode::BadRequest, "the query can't be read"));
     let asking = Asking { query: admitted.and(query), headers, client };
     let tasks = edge.tasks.clone();
     // Boxed, and out here: what a task is given to begin with stays in it, and it should be as small as it is while it waits.
