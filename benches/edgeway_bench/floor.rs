@@ -4,10 +4,12 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::interval;
 
 use crate::control::{Order, Orders, announce};
 use crate::parse::{find, number_after};
@@ -30,8 +32,15 @@ struct Client {
 
 type Groups = Arc<Mutex<HashMap<u64, Arc<Vec<Arc<Client>>>>>>;
 
+/// How often each client is pinged, as by the gateway.
+const PING_EVERY: Duration = Duration::from_secs(25);
+/// And how finely that is spread.
+const PING_TICK: Duration = Duration::from_millis(10);
+/// A ping without anything in it (RFC 6455 §5.5.2).
+const PING: &[u8] = &[0x89, 0];
+
 /// Runs until it is killed.
-pub(crate) async fn serve() -> anyhow::Result<()> {
+pub(crate) async fn serve(pings: bool) -> anyhow::Result<()> {
     let listener = crate::control::listen()?;
     let control = TcpListener::bind("127.0.0.1:0").await?;
     announce(listener.local_addr()?, control.local_addr()?)?;
@@ -56,6 +65,24 @@ pub(crate) async fn serve() -> anyhow::Result<()> {
     tokio::select! {
         ended = accepting => ended,
         ended = publishing => ended,
+        () = ping(&groups), if pings => Ok(()),
+    }
+}
+
+/// Pings each client in its turn, for ever.
+async fn ping(groups: &Groups) {
+    let ticks = (PING_EVERY.as_millis() / PING_TICK.as_millis()) as usize;
+    let mut ticking = interval(PING_TICK);
+    for tick in (0..ticks).cycle() {
+        ticking.tick().await;
+        let due: Vec<_> = {
+            let groups = groups.lock();
+            groups.values().flat_map(|members| members.iter().skip(tick).step_by(ticks)).cloned().collect()
+        };
+        for client in due {
+            // A client that is gone is somebody else's affair.
+            let _ = write_all(&client.stream, PING).await;
+        }
     }
 }
 

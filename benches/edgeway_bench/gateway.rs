@@ -44,7 +44,9 @@ const NODE: &str = "bench";
 /// name ends in `.secret`.
 pub(crate) async fn serve(keys: &Path, redis: Option<&str>) -> anyhow::Result<()> {
     let variables = ENVIRONMENT.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-    let settings = Settings::development(variables.chain(std::env::vars()))?;
+    let secret = is_secret(keys)
+        .then(|| ("EDGEWAY__AUTH__HMAC_SECRET_FILE".to_owned(), keys.to_string_lossy().into_owned()));
+    let settings = Settings::development(variables.chain(secret).chain(std::env::vars()))?;
     let life = Lifecycle::default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let _records = logging::start(&settings.telemetry, &clock)?;
@@ -79,8 +81,12 @@ pub(crate) async fn serve(keys: &Path, redis: Option<&str>) -> anyhow::Result<()
     append_as_told(&control, memory).await
 }
 
+fn is_secret(keys: &Path) -> bool {
+    keys.extension().is_some_and(|extension| extension == "secret")
+}
+
 fn key_origin(keys: &Path) -> anyhow::Result<KeyOrigin> {
-    if keys.extension().is_some_and(|extension| extension == "secret") {
+    if is_secret(keys) {
         return Ok(KeyOrigin::HmacSecretFile(keys.to_owned()));
     }
     let issuer = TokenIssuer::load(keys, crate::tokens::issuer_config(), Arc::new(SystemClock::start()))?;

@@ -61,7 +61,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Part {
     #[command(hide = true)]
-    Floor,
+    Floor {
+        /// Sends heartbeats as often as the gateway.
+        #[arg(long)]
+        pings: bool,
+    },
     #[command(hide = true)]
     Gateway {
         #[arg(long)]
@@ -77,7 +81,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         match &arguments.part {
-            Some(Part::Floor) => floor::serve().await,
+            Some(Part::Floor { pings }) => floor::serve(*pings).await,
             Some(Part::Gateway { keys, redis }) => gateway::serve(keys, redis.as_deref()).await,
             None => measure(&arguments).await,
         }

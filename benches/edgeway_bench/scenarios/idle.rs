@@ -22,22 +22,30 @@ const GOAL_KIB: f64 = 4.0;
 
 pub(crate) async fn run(setting: &mut Setting) -> anyhow::Result<()> {
     let count = setting.clients(CLIENTS);
-    let floor = grow(setting, &setting.floor().await?, Carriage::Ws, count).await?.0;
+    let floor_server = setting.pinging_floor().await?;
+    let (floor, swarm) = grow(setting, &floor_server, Carriage::Ws, count).await?;
+    let floor_share = busy_share(&floor_server).await?;
+    drop((swarm, floor_server));
     for carriage in CARRIAGES {
         let server = setting.gateway().await?;
         let (kib, _swarm) = grow(setting, &server, carriage, count).await?;
         let what = format!("{} of {count}, memory each", carriage.name());
         setting.report.add(Row::absolute("idle", what, "KiB", kib, Some(GOAL_KIB)).beside(floor));
         if carriage == Carriage::Ws {
-            let before = server.cpu()?;
-            sleep(WATCH).await;
-            let share = (server.cpu()? - before).as_secs_f64() / WATCH.as_secs_f64();
+            let share = busy_share(&server).await?;
             let what = format!("ws of {count}, heartbeats, share of a core");
-            setting.report.add(Row::absolute("idle", what, "%", share * 100.0, Some(1.0)));
+            setting.report.add(Row::absolute("idle", what, "%", share, Some(1.0)).beside(floor_share));
         }
     }
     on_redis(setting, count).await?;
     dialogs(setting, count / 5).await
+}
+
+/// How much of a core a server takes while nothing happens, in percent.
+async fn busy_share(server: &Server) -> anyhow::Result<f64> {
+    let before = server.cpu()?;
+    sleep(WATCH).await;
+    Ok((server.cpu()? - before).as_secs_f64() / WATCH.as_secs_f64() * 100.0)
 }
 
 /// The same where records, rosters and logs are not kept in the process: only the gateway's own memory counts.

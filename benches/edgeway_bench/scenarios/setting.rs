@@ -23,12 +23,21 @@ impl Setting {
         Server::start_self("floor", &["floor"], &[]).await
     }
 
+    /// One that sends heartbeats.
+    pub(crate) async fn pinging_floor(&self) -> anyhow::Result<Server> {
+        Server::start_self("floor", &["floor", "--pings"], &[]).await
+    }
+
     pub(crate) async fn gateway(&self) -> anyhow::Result<Server> {
         self.gateway_with(&[]).await
     }
 
     pub(crate) async fn gateway_with(&self, env: &[(&str, &str)]) -> anyhow::Result<Server> {
         Server::start_self("edgeway", &["gateway", "--keys", self.tokens.path()], env).await
+    }
+
+    pub(crate) async fn gateway_for(&self, tokens: &Tokens) -> anyhow::Result<Server> {
+        Server::start_self("edgeway", &["gateway", "--keys", tokens.path()], &[]).await
     }
 
     /// On a Redis whose CPU time counts.
