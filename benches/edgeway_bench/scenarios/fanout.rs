@@ -15,7 +15,7 @@ use crate::swarm::{Crowd, Swarm};
 pub(super) const DIALOG: usize = 1;
 const RECEIVERS: usize = 1_000;
 /// Turns of floor and gateway.
-const TURNS: usize = 6;
+const TURNS: usize = 12;
 
 /// By then a server has done what the last deliveries of a turn have left to do.
 const SETTLE: Duration = Duration::from_millis(50);
