@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::io::AsyncWriteExt as _;
+
 use super::server::Server;
 use crate::adapters::inbound::listener::config::Config;
 use crate::adapters::inbound::listener::slot::Slots;
@@ -21,6 +23,76 @@ async fn a_connection_serves_several_requests_and_knows_its_peer() {
         let answer = client.ask_peer().await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     }
+}
+
+/// What is read from where it lies is read as hyper reads it, which all is left to that comes in pieces.
+#[tokio::test]
+async fn a_request_is_answered_the_same_whether_it_comes_whole_or_in_pieces() {
+    let server = Server::start(Config::default());
+    let many =
+        format!("GET /asked HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{}\r\n", "x: y\r\n".repeat(99));
+    for request in [
+        "GET /asked HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "\r\n\r\nGET /asked HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\nhost: x\nconnection: close\n\n",
+        "GET /asked?a=%20&b=\u{e4} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET http://y/asked HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET y:80 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET asked HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET /asked#part HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "get /asked HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.0\r\nhost: x\r\n\r\n",
+        "GET /asked HTTP/1.2\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost: x\r\nhost: y\r\nConnection: Close, x\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost:x\r\nX-A:  b \t\r\nx-a:\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost: x\r\nx: \u{e4}\t\u{7}\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost: x\r\nx: \u{e4}\tz\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost : x\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost: x\r\nx: y\r\n folded\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost: x\r\n: y\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost: x\r\nx\0y: z\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi",
+        "GET /asked HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi",
+        "GET /asked HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n0\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\
+         connection: close\r\n\r\n0\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n",
+        "HEAD /asked HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost: x\r\n\r\nGET /peer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        "GET /asked HTTP/1.1\r\nhost: x\r\n\r\nnonsense\r\n\r\n",
+        many.as_str(),
+    ] {
+        let whole = {
+            let mut client = server.connect().await;
+            client.send(request).await;
+            client.read_until_closed().await
+        };
+        let in_pieces = {
+            let mut client = server.connect().await;
+            client.0.set_nodelay(true).unwrap();
+            for byte in request.bytes() {
+                // Whoever has been refused already is not listened to for long.
+                let _ = client.0.write_all(&[byte]).await;
+                tokio::task::yield_now().await;
+            }
+            client.read_until_closed().await
+        };
+        assert!(!whole.is_empty(), "{request:?}");
+        assert_eq!(essence(&whole), essence(&in_pieces), "{request:?}");
+    }
+}
+
+/// The lines of answers, but for dates and ports, and for the order of what stands in a head.
+fn essence(answers: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(answers);
+    let lines = text.split("\r\n").filter(|line| !line.starts_with("date: "));
+    let lines = lines.map(|line| line.split_once("127.0.0.1:").map_or(line, |(before, _)| before).to_owned());
+    let mut lines: Vec<_> = lines.collect();
+    lines.sort_unstable();
+    lines
 }
 
 #[tokio::test]

@@ -150,6 +150,7 @@ fn router(
     axum::Router::new()
         .route("/peer", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }))
         .route("/echo", post(|body: String| async { body }))
+        .route("/asked", any(|asked: Request<Body>| async move { format!("{:?}", asked.into_parts().0) }))
         .route("/big", get(|| async { "b".repeat(BIG_BYTES) }))
         .route(
             "/later",
