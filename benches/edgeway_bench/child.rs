@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use crate::posts::Manner;
 use crate::process::{cpu_time, pss_bytes};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
@@ -22,8 +23,8 @@ pub(crate) struct Server {
     pub(crate) control: SocketAddr,
     /// Whether credentials are asked for.
     pub(crate) wants_token: bool,
-    /// Whether events are given to it by `POST /publish`.
-    pub(crate) published_by_http: bool,
+    /// How events are posted to it, if they are not given to its own door.
+    pub(crate) posted: Option<Manner>,
     pids: Vec<u32>,
     /// Killed when they are dropped.
     _children: Vec<Child>,
@@ -38,7 +39,7 @@ impl Server {
         pids: Vec<u32>,
     ) -> Self {
         let wants_token = name == "edgeway" || name == "edgeway+redis";
-        Self { address, control, wants_token, published_by_http: false, pids, _children: children }
+        Self { address, control, wants_token, posted: None, pids, _children: children }
     }
 
     /// This very program in another part. It says `ready ADDRESS CONTROL` when it is.
@@ -57,9 +58,9 @@ impl Server {
         Ok(Self::new(name, address, control, vec![child], vec![pid]))
     }
 
-    /// The same, given events by `POST /publish`.
-    pub(crate) fn published_by_http(self) -> Self {
-        Self { published_by_http: true, ..self }
+    /// The same, given events by HTTP.
+    pub(crate) fn posted(self, manner: Manner) -> Self {
+        Self { posted: Some(manner), ..self }
     }
 
     /// Counts another process in.

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
+use crate::centrifugo::{self, Meaning};
 use crate::clock::now_ns;
 use crate::parse::{Parser, Piece, member, number_after};
 use crate::plan::{Carriage, Plan};
@@ -80,6 +81,8 @@ impl Client<'_> {
             Piece::Head(head) => {
                 if !head.starts_with(b"HTTP/1.1 101") && !head.starts_with(b"HTTP/1.1 200") {
                     wrong = Some(String::from_utf8_lossy(head).into_owned());
+                } else if plan.carriage == Carriage::Centrifugo {
+                    answer = Some(centrifugo::opening(&plan.channel()));
                 }
             }
             Piece::Ping => answer = Some(PONG.to_vec()),
@@ -91,6 +94,24 @@ impl Client<'_> {
                     wrong = Some("sent away by Socket.IO".to_owned());
                 }
                 answer = socket_io_answer(packet).map(<[u8]>::to_vec).or(answer.take());
+            }
+            Piece::Event(message)
+                if matches!(plan.carriage, Carriage::Centrifugo | Carriage::CentrifugoSse) =>
+            {
+                match centrifugo::read(message, &plan.channel()) {
+                    Meaning::Subscribed if !std::mem::replace(welcomed, true) => tally.welcomed(),
+                    Meaning::Publication => {
+                        events += count_events(plan, tally, notebook, message, &mut wrong)
+                    }
+                    // Over SSE nobody waits for a pong.
+                    Meaning::Ping if plan.carriage == Carriage::Centrifugo => {
+                        answer = Some(centrifugo::pong())
+                    }
+                    Meaning::Ping | Meaning::Other => {}
+                    Meaning::Subscribed | Meaning::Refusal => {
+                        wrong = Some(format!("Centrifugo says {}", String::from_utf8_lossy(message)));
+                    }
+                }
             }
             Piece::Event(json) => {
                 if !std::mem::replace(welcomed, true) {

@@ -100,8 +100,8 @@ async fn hold(stream: TcpStream, groups: Groups) -> std::io::Result<()> {
         // In one step for whoever publishes: a client that is welcomed misses nothing, and hears nothing before.
         let mut groups = groups.lock();
         client.stream.try_write(match carriage {
-            Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo => WS_OPENING,
-            Carriage::Sse => SSE_OPENING,
+            Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo | Carriage::Centrifugo => WS_OPENING,
+            Carriage::Sse | Carriage::CentrifugoSse => SSE_OPENING,
             Carriage::Poll => POLL_OPENING,
         })?;
         Arc::make_mut(groups.entry(group).or_default()).push(client.clone());
@@ -158,15 +158,17 @@ async fn publish(groups: &Groups, order: &Order) {
 fn frame(carriage: Carriage, json: &[u8], count: usize) -> Vec<u8> {
     let event = [PREFIX.as_bytes(), &json[1..]].concat();
     match carriage {
-        Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo => {
+        Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo | Carriage::Centrifugo => {
             let mut frame = vec![0x81, 126];
             frame.extend_from_slice(&(event.len() as u16).to_be_bytes());
             frame.extend_from_slice(&event);
             frame.repeat(count)
         }
-        Carriage::Sse => [b"id: s98a7c26a1e7c3b9d540f2b6f1c~k1u2l9.1x.mh3rz0pq\ndata: ", &*event, b"\n\n"]
-            .concat()
-            .repeat(count),
+        Carriage::Sse | Carriage::CentrifugoSse => {
+            [b"id: s98a7c26a1e7c3b9d540f2b6f1c~k1u2l9.1x.mh3rz0pq\ndata: ", &*event, b"\n\n"]
+                .concat()
+                .repeat(count)
+        }
         Carriage::Poll => {
             let events = vec![event; count].join(&b","[..]);
             let body = [

@@ -3,6 +3,7 @@
 //! It starts the servers under test as children, plays their clients, reads their CPU time and memory from `/proc`, and
 //! prints a table. Everything stays on loopback.
 
+mod centrifugo;
 mod child;
 mod client;
 mod clock;

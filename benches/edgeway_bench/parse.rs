@@ -10,6 +10,8 @@ pub(crate) struct Parser {
     headed: bool,
     deflate: Option<Box<flate2::Decompress>>,
     inflated: Vec<u8>,
+    /// What is left of a stream whose chunks end wherever they like.
+    unchunked: Vec<u8>,
 }
 
 /// What came.
@@ -28,7 +30,14 @@ pub(crate) enum Piece<'a> {
 impl Parser {
     pub(crate) fn new(carriage: Carriage) -> Self {
         let deflate = (carriage == Carriage::WsDeflate).then(|| Box::new(flate2::Decompress::new(false)));
-        Self { carriage, pending: Vec::new(), headed: false, deflate, inflated: Vec::new() }
+        Self {
+            carriage,
+            pending: Vec::new(),
+            headed: false,
+            deflate,
+            inflated: Vec::new(),
+            unchunked: Vec::new(),
+        }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8], mut take: impl FnMut(Piece<'_>)) {
@@ -55,7 +64,14 @@ impl Parser {
                 _ if !self.headed => self.head(rest, take),
                 Carriage::Ws | Carriage::SocketIo => frame(rest, take),
                 Carriage::WsDeflate => self.deflated_frame(rest, take),
+                Carriage::Centrifugo => frame(rest, &mut |piece| match piece {
+                    Piece::Event(lines) => {
+                        lines.split(|byte| *byte == b'\n').for_each(|line| take(Piece::Event(line)))
+                    }
+                    piece => take(piece),
+                }),
                 Carriage::Sse => event(rest, take),
+                Carriage::CentrifugoSse => self.chunk(rest, take),
                 Carriage::Poll => self.answer(rest, take),
             };
             match cut {
@@ -71,6 +87,25 @@ impl Parser {
         take(Piece::Head(&bytes[..end]));
         // A poll's answer is cut with its head.
         Some(if self.carriage == Carriage::Poll { 0 } else { end })
+    }
+
+    /// One chunk (RFC 9112 §7.1), and the events that are whole with it.
+    fn chunk(&mut self, bytes: &[u8], take: &mut impl FnMut(Piece<'_>)) -> Option<usize> {
+        let line = find(bytes, b"\r\n")?;
+        let size =
+            std::str::from_utf8(&bytes[..line]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let Some(size @ 1..) = size else {
+            take(Piece::Close(0));
+            return Some(bytes.len());
+        };
+        let data = bytes.get(line + 2..line + 2 + size + 2)?;
+        self.unchunked.extend_from_slice(&data[..size]);
+        let mut used = 0;
+        while let Some(length) = event(&self.unchunked[used..], take) {
+            used += length;
+        }
+        self.unchunked.drain(..used);
+        Some(line + 2 + size + 2)
     }
 
     fn answer(&mut self, bytes: &[u8], take: &mut impl FnMut(Piece<'_>)) -> Option<usize> {

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -9,12 +10,16 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use crate::centrifugo;
 use crate::child::{self, Server};
+use crate::posts::Manner;
 
 /// Where `make bench-peers` puts them.
 const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/peers");
 const SOCKET_IO: &str = include_str!("peers/socket_io.mjs");
 const NGINX: &str = "/usr/sbin/nginx";
+/// Names Centrifugo's binary, if it is not on the path.
+const CENTRIFUGO: &str = "EDGEWAY_BENCH_CENTRIFUGO";
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Longer than a run: what gives it events may wait for its turn.
@@ -25,6 +30,7 @@ const KEEP_ALIVE_SECONDS: u32 = 3600;
 pub(crate) enum Peer {
     Nchan,
     SocketIo,
+    Centrifugo,
 }
 
 impl Peer {
@@ -32,6 +38,7 @@ impl Peer {
         match self {
             Self::Nchan => "Nchan",
             Self::SocketIo => "Socket.IO",
+            Self::Centrifugo => "Centrifugo",
         }
     }
 
@@ -39,6 +46,15 @@ impl Peer {
         match self {
             Self::Nchan => nchan_module().exists() && Path::new(NGINX).exists(),
             Self::SocketIo => Path::new(PLACE).join("node_modules/socket.io").exists(),
+            Self::Centrifugo => centrifugo_program().is_some(),
+        }
+    }
+
+    /// Where it is to be had.
+    pub(crate) fn whence(self) -> String {
+        match self {
+            Self::Nchan | Self::SocketIo => "`make bench-peers` fetches it".to_owned(),
+            Self::Centrifugo => format!("{CENTRIFUGO} names its binary"),
         }
     }
 
@@ -47,6 +63,7 @@ impl Peer {
         match self {
             Self::Nchan => nchan(directory).await,
             Self::SocketIo => socket_io().await,
+            Self::Centrifugo => centrifugo(directory).await,
         }
     }
 }
@@ -92,7 +109,7 @@ http {{
     let mut child = command.kill_on_drop(true).spawn().context("nginx")?;
     accepts(address, &mut child).await.context("nginx with Nchan")?;
     let pid = child.id().context("nginx has ended at once")?;
-    Ok(Server::new("nchan", address, address, vec![child], vec![pid]).published_by_http())
+    Ok(Server::new("nchan", address, address, vec![child], vec![pid]).posted(Manner::Publish))
 }
 
 /// Socket.IO on Node, in one process.
@@ -104,7 +121,36 @@ async fn socket_io() -> anyhow::Result<Server> {
     let (child, line) = child::start(command, "ready").await.context("Socket.IO")?;
     let address = line.trim().trim_start_matches("ready ").parse()?;
     let pid = child.id().context("node has ended at once")?;
-    Ok(Server::new("socket.io", address, address, vec![child], vec![pid]).published_by_http())
+    Ok(Server::new("socket.io", address, address, vec![child], vec![pid]).posted(Manner::Publish))
+}
+
+/// Named, or else the first on the path.
+fn centrifugo_program() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os(CENTRIFUGO) {
+        return Some(named.into());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|directory| directory.join("centrifugo"))
+        .find(|program| program.is_file())
+}
+
+/// Centrifugo, with its engine in memory.
+async fn centrifugo(directory: &Path) -> anyhow::Result<Server> {
+    let program = centrifugo_program().context("no centrifugo")?;
+    let asked = Command::new(&program).arg("version").stdin(Stdio::null()).kill_on_drop(true).output();
+    let told =
+        timeout(START_TIMEOUT, asked).await.context("it does not tell its version")?.context(CENTRIFUGO)?;
+    centrifugo::version(&String::from_utf8_lossy(&told.stdout)).map_err(anyhow::Error::msg)?;
+    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let path = directory.join("centrifugo.json");
+    std::fs::write(&path, centrifugo::config(address.port()))?;
+    let mut command = Command::new(&program);
+    command.current_dir(directory).arg("--config").arg(&path).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = command.kill_on_drop(true).spawn().context("centrifugo")?;
+    accepts(address, &mut child).await.context("Centrifugo")?;
+    let pid = child.id().context("Centrifugo has ended at once")?;
+    Ok(Server::new("centrifugo", address, address, vec![child], vec![pid]).posted(Manner::Centrifugo))
 }
 
 /// Waits until somebody listens there, while the child lives: else it would be somebody else.

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::centrifugo;
+
 /// How a session travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Carriage {
@@ -14,16 +16,28 @@ pub(crate) enum Carriage {
     Poll,
     /// Engine.IO 4 and Socket.IO 5 over WebSocket.
     SocketIo,
+    /// Centrifugo's bidirectional protocol, JSON over WebSocket.
+    Centrifugo,
+    /// Centrifugo's unidirectional protocol.
+    CentrifugoSse,
 }
 
 impl Carriage {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Ws => "ws",
+            Self::Ws | Self::SocketIo | Self::Centrifugo => "ws",
             Self::WsDeflate => "ws+deflate",
-            Self::Sse => "sse",
+            Self::Sse | Self::CentrifugoSse => "sse",
             Self::Poll => "poll",
-            Self::SocketIo => "ws",
+        }
+    }
+
+    /// How the floor does the same.
+    pub(crate) fn of_floor(self) -> Self {
+        match self {
+            Self::SocketIo | Self::Centrifugo => Self::Ws,
+            Self::CentrifugoSse => Self::Sse,
+            Self::Ws | Self::WsDeflate | Self::Sse | Self::Poll => self,
         }
     }
 }
@@ -51,6 +65,11 @@ impl Plan {
         Ipv4Addr::new(127, 0, (block / 250) as u8, (block % 250 + 2) as u8)
     }
 
+    /// The channel of Centrifugo that it follows.
+    pub(crate) fn channel(&self) -> String {
+        centrifugo::channel(self.dialogs.clone().next())
+    }
+
     /// The request that opens the connection; of a poll, the first one.
     pub(crate) fn request(&self) -> String {
         let mut query = Vec::new();
@@ -65,6 +84,9 @@ impl Plan {
         if self.carriage == Carriage::SocketIo {
             query.push("EIO=4&transport=websocket".to_owned());
         }
+        if self.carriage == Carriage::CentrifugoSse {
+            query = vec![centrifugo::query(&self.channel())];
+        }
         if self.carriage == Carriage::Poll {
             query.push("wait_ms=55000".to_owned());
         }
@@ -73,17 +95,19 @@ impl Plan {
             Carriage::Sse => "/v1/sse",
             Carriage::Poll => "/v1/poll",
             Carriage::SocketIo => "/socket.io/",
+            Carriage::Centrifugo => "/connection/websocket",
+            Carriage::CentrifugoSse => "/connection/uni_sse",
         };
         let mut text = format!("GET {path}?{} HTTP/1.1\r\nHost: {}\r\n", query.join("&"), self.server);
         if let Some(token) = &self.token {
             text.push_str(&format!("Authorization: Bearer {token}\r\n"));
         }
         match self.carriage {
-            Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo => text.push_str(
+            Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo | Carriage::Centrifugo => text.push_str(
                 "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
             ),
-            Carriage::Sse => text.push_str("Accept: text/event-stream\r\n"),
+            Carriage::Sse | Carriage::CentrifugoSse => text.push_str("Accept: text/event-stream\r\n"),
             Carriage::Poll => {}
         }
         if self.carriage == Carriage::WsDeflate {

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::child::Server;
 use crate::clock::now_ns;
 use crate::control::Controller;
-use crate::posts::Posts;
+use crate::posts::{Manner, Posts};
 
 /// What a message says if nobody says otherwise.
 const SHORT: &str = "Shall we meet at the usual place? I'll bring the maps.";
@@ -50,15 +50,16 @@ impl Publisher {
 
     /// By whatever door the server has.
     pub(crate) async fn of(server: &Server) -> anyhow::Result<Self> {
-        if !server.published_by_http {
-            return Self::door(server).await;
-        }
-        Ok(Self { place: Place::Http(Posts::connect(server.control).await?), text: SHORT })
+        let Some(manner) = server.posted else { return Self::door(server).await };
+        Ok(Self { place: Place::Http(Posts::connect(server.control, manner).await?), text: SHORT })
     }
 
-    /// What clients of a peer are told first, as if it welcomed them.
+    /// What clients of a peer that says nothing of its own are told first, as if it welcomed them.
     pub(crate) async fn welcome(&mut self, dialog: Option<usize>) -> anyhow::Result<()> {
         let Place::Http(posts) = &mut self.place else { return Ok(()) };
+        if posts.manner == Manner::Centrifugo {
+            return Ok(());
+        }
         posts.send(dialog, 1, br#"{"type":"welcome"}"#).await
     }
 

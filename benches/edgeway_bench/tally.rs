@@ -45,6 +45,14 @@ impl Tally {
         self.changed.notify_waiters();
     }
 
+    /// An error if a client has failed.
+    pub(crate) fn ensure_all_well(&self) -> anyhow::Result<()> {
+        match self.failed.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            failed => bail!("{failed} clients failed, the first: {:?}", self.first_failure.lock()),
+        }
+    }
+
     pub(crate) async fn wait_ready(&self, clients: u64, limit: Duration) -> anyhow::Result<()> {
         self.wait(limit, || self.ready.load(Ordering::Relaxed) >= clients).await
     }
@@ -63,10 +71,7 @@ impl Tally {
             if done() {
                 return Ok(());
             }
-            let failed = self.failed.load(Ordering::Relaxed);
-            if failed > 0 {
-                bail!("{failed} clients failed, the first: {:?}", self.first_failure.lock());
-            }
+            self.ensure_all_well()?;
             let left = end.saturating_duration_since(Instant::now());
             if timeout(left, changed).await.is_err() {
                 let (ready, received) =

@@ -102,5 +102,7 @@ pub(super) async fn grow(
     let swarm = Crowd::of(server, &setting.tokens, 0, count).connect(|_| carriage, |_| None).await?;
     sleep(SETTLE).await;
     let grown = server.own_pss()?.saturating_sub(before);
+    // Whoever was dropped takes no memory.
+    swarm.tally.ensure_all_well()?;
     Ok((grown as f64 / count as f64 / 1024.0, swarm))
 }

@@ -12,11 +12,18 @@ const IDLE: usize = 10_000;
 const RECEIVERS: usize = 1_000;
 
 pub(crate) async fn run(setting: &mut Setting) -> anyhow::Result<()> {
-    let all: [(Peer, &[Carriage]); 2] =
-        [(Peer::Nchan, &[Carriage::Ws, Carriage::Sse]), (Peer::SocketIo, &[Carriage::SocketIo])];
+    let all: [(Peer, &[Carriage]); 3] = [
+        (Peer::Nchan, &[Carriage::Ws, Carriage::Sse]),
+        (Peer::SocketIo, &[Carriage::SocketIo]),
+        (Peer::Centrifugo, &[Carriage::Centrifugo, Carriage::CentrifugoSse]),
+    ];
     for (peer, carriages) in all {
         if !peer.is_installed() {
-            setting.report.note(&format!("{} is not there; `make bench-peers` fetches it", peer.name()));
+            setting.report.note(&format!(
+                "{} is not there, and is not measured; {}",
+                peer.name(),
+                peer.whence()
+            ));
             continue;
         }
         for carriage in carriages {
@@ -45,8 +52,7 @@ async fn fan_out(setting: &mut Setting, peer: Peer, carriage: Carriage) -> anyho
     let server = peer.start(directory.path()).await?;
     Publisher::of(&server).await?.welcome(Some(DIALOG)).await?;
     let count = setting.clients(RECEIVERS);
-    let floor_carriage = if carriage == Carriage::SocketIo { Carriage::Ws } else { carriage };
-    let mut floor = Side::of(setting, setting.floor().await?, floor_carriage, count).await?;
+    let mut floor = Side::of(setting, setting.floor().await?, carriage.of_floor(), count).await?;
     let mut side = Side::of(setting, server, carriage, count).await?;
     for (in_flight, rounds) in [(1, 50), (16, 20)] {
         let figures = compare(&mut floor, &mut side, in_flight, rounds).await?;
