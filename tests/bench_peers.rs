@@ -1,4 +1,4 @@
-//! What `edgeway-bench` takes from, and tells, a Centrifugo: without one at hand.
+//! What `edgeway-bench` takes from, and tells, a Centrifugo and an Nchan: without one at hand.
 
 #[allow(dead_code, reason = "a part of it is tested")]
 #[path = "../benches/edgeway_bench/centrifugo.rs"]
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::centrifugo::{Meaning, config, is_published, publication, query, read, version};
 use crate::parse::{Parser, Piece};
-use crate::plan::Carriage;
+use crate::plan::{Carriage, Plan};
 
 #[test]
 fn a_version_is_read_and_an_old_one_refused() {
@@ -109,5 +109,29 @@ fn an_event_may_be_cut_by_a_chunk_and_a_frame_hold_more_than_one() {
             ["{}", "{}", "{}", "closed with 3003"],
             "{size}"
         );
+    }
+}
+
+#[test]
+fn a_poll_of_nchan_goes_on_where_the_answer_ended() {
+    let plan = Plan {
+        carriage: Carriage::NchanPoll,
+        server: ([127, 0, 0, 1], 80).into(),
+        number: 0,
+        token: None,
+        dialogs: 1..2,
+        resume: None,
+    };
+    let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nLast-Modified: Sat, 28 Nov 2026 16:41:11 GMT\r\n\
+        Etag: 3\r\n\r\n{}";
+    let next = plan.next_nchan_poll(answer.as_bytes()).expect("a poll");
+    assert!(next.starts_with("GET /v1/poll?dialogs=d1 HTTP/1.1\r\n"), "{next}");
+    assert!(
+        next.ends_with("\r\nIf-Modified-Since: Sat, 28 Nov 2026 16:41:11 GMT\r\nIf-None-Match: 3\r\n\r\n"),
+        "{next}"
+    );
+    let two = [answer, answer].concat();
+    for size in 1..two.len() {
+        assert_eq!(events(Carriage::NchanPoll, two.as_bytes(), size), [answer, answer], "{size}");
     }
 }

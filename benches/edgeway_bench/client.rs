@@ -95,6 +95,18 @@ impl Client<'_> {
                 }
                 answer = socket_io_answer(packet).map(<[u8]>::to_vec).or(answer.take());
             }
+            Piece::Event(response) if plan.carriage == Carriage::NchanPoll => {
+                let next =
+                    response.starts_with(b"HTTP/1.1 200").then(|| plan.next_nchan_poll(response)).flatten();
+                match next {
+                    Some(next) => answer = Some(next.into_bytes()),
+                    None => wrong = Some(String::from_utf8_lossy(response).into_owned()),
+                }
+                if !std::mem::replace(welcomed, true) {
+                    tally.welcomed();
+                }
+                events += count_events(plan, tally, notebook, response, &mut wrong);
+            }
             Piece::Event(message)
                 if matches!(plan.carriage, Carriage::Centrifugo | Carriage::CentrifugoSse) =>
             {
@@ -154,7 +166,7 @@ fn count_events(
     json: &[u8],
     wrong: &mut Option<String>,
 ) -> u64 {
-    if plan.carriage == Carriage::Poll {
+    if matches!(plan.carriage, Carriage::Poll | Carriage::NchanPoll) {
         let events = json.windows(EVENT.len()).filter(|window| window == &EVENT).count() as u64;
         if events > 0 {
             time(plan, tally, json);

@@ -102,7 +102,7 @@ async fn hold(stream: TcpStream, groups: Groups) -> std::io::Result<()> {
         client.stream.try_write(match carriage {
             Carriage::Ws | Carriage::WsDeflate | Carriage::SocketIo | Carriage::Centrifugo => WS_OPENING,
             Carriage::Sse | Carriage::CentrifugoSse => SSE_OPENING,
-            Carriage::Poll => POLL_OPENING,
+            Carriage::Poll | Carriage::NchanPoll => POLL_OPENING,
         })?;
         Arc::make_mut(groups.entry(group).or_default()).push(client.clone());
     }
@@ -169,7 +169,7 @@ fn frame(carriage: Carriage, json: &[u8], count: usize) -> Vec<u8> {
                 .concat()
                 .repeat(count)
         }
-        Carriage::Poll => {
+        Carriage::Poll | Carriage::NchanPoll => {
             let events = vec![event; count].join(&b","[..]);
             let body = [
                 br#"{"session":"s","cursor":"c","resume":"resumed","events":["#,

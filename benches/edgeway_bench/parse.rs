@@ -19,7 +19,7 @@ pub(crate) struct Parser {
 pub(crate) enum Piece<'a> {
     /// The status line of a first answer.
     Head(&'a [u8]),
-    /// One event, JSON. Of a poll: one answer's body, with all of its events.
+    /// One event, JSON. Of a poll: one answer's body, with all of its events; of Nchan's, its head, too.
     Event(&'a [u8]),
     /// A ping of WebSocket.
     Ping,
@@ -72,7 +72,7 @@ impl Parser {
                 }),
                 Carriage::Sse => event(rest, take),
                 Carriage::CentrifugoSse => self.chunk(rest, take),
-                Carriage::Poll => self.answer(rest, take),
+                Carriage::Poll | Carriage::NchanPoll => self.answer(rest, take),
             };
             match cut {
                 Some(length) => used += length,
@@ -86,19 +86,21 @@ impl Parser {
         self.headed = true;
         take(Piece::Head(&bytes[..end]));
         // A poll's answer is cut with its head.
-        Some(if self.carriage == Carriage::Poll { 0 } else { end })
+        Some(if matches!(self.carriage, Carriage::Poll | Carriage::NchanPoll) { 0 } else { end })
     }
 
     /// One chunk (RFC 9112 §7.1), and the events that are whole with it.
     fn chunk(&mut self, bytes: &[u8], take: &mut impl FnMut(Piece<'_>)) -> Option<usize> {
         let line = find(bytes, b"\r\n")?;
-        let size =
-            std::str::from_utf8(&bytes[..line]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
-        let Some(size @ 1..) = size else {
+        let size = std::str::from_utf8(&bytes[..line]).ok();
+        let Some(size) = size.and_then(|size| usize::from_str_radix(size, 16).ok()) else {
             take(Piece::Close(0));
             return Some(bytes.len());
         };
         let data = bytes.get(line + 2..line + 2 + size + 2)?;
+        if size == 0 {
+            take(Piece::Close(0));
+        }
         self.unchunked.extend_from_slice(&data[..size]);
         let mut used = 0;
         while let Some(length) = event(&self.unchunked[used..], take) {
@@ -113,8 +115,8 @@ impl Parser {
         let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
         let length = head.split("content-length: ").nth(1).and_then(|rest| rest.split('\r').next());
         let length: usize = length.and_then(|text| text.parse().ok()).unwrap_or(0);
-        let body = bytes.get(end..end + length)?;
-        take(Piece::Event(body));
+        let answer = bytes.get(..end + length)?;
+        take(Piece::Event(if self.carriage == Carriage::NchanPoll { answer } else { &answer[end..] }));
         Some(end + length)
     }
 

@@ -91,9 +91,10 @@ http {{
   nchan_shared_memory_size 256M;
   server {{
     listen {address} backlog=8192;
-    location ~ ^/v1/(ws|sse)$ {{
-      nchan_subscriber websocket eventsource; nchan_channel_id of_$arg_dialogs;
+    location ~ ^/v1/(ws|sse|poll)$ {{
+      nchan_subscriber websocket eventsource longpoll; nchan_channel_id of_$arg_dialogs;
       nchan_subscriber_first_message oldest; nchan_websocket_ping_interval 25; nchan_eventsource_ping_interval 15;
+      nchan_longpoll_multipart_response raw;
     }}
     location = /publish {{
       nchan_publisher http; nchan_channel_id of_$arg_dialogs; nchan_message_buffer_length 64;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::centrifugo;
+use crate::parse::find;
 
 /// How a session travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,6 +17,8 @@ pub(crate) enum Carriage {
     Poll,
     /// Engine.IO 4 and Socket.IO 5 over WebSocket.
     SocketIo,
+    /// Nchan's, whose place in a channel is in the headers of an answer.
+    NchanPoll,
     /// Centrifugo's bidirectional protocol, JSON over WebSocket.
     Centrifugo,
     /// Centrifugo's unidirectional protocol.
@@ -28,7 +31,7 @@ impl Carriage {
             Self::Ws | Self::SocketIo | Self::Centrifugo => "ws",
             Self::WsDeflate => "ws+deflate",
             Self::Sse | Self::CentrifugoSse => "sse",
-            Self::Poll => "poll",
+            Self::Poll | Self::NchanPoll => "poll",
         }
     }
 
@@ -37,6 +40,7 @@ impl Carriage {
         match self {
             Self::SocketIo | Self::Centrifugo => Self::Ws,
             Self::CentrifugoSse => Self::Sse,
+            Self::NchanPoll => Self::Poll,
             Self::Ws | Self::WsDeflate | Self::Sse | Self::Poll => self,
         }
     }
@@ -70,6 +74,20 @@ impl Plan {
         centrifugo::channel(self.dialogs.clone().next())
     }
 
+    /// The poll of Nchan that goes on after an answer.
+    pub(crate) fn next_nchan_poll(&self, answer: &[u8]) -> Option<String> {
+        let end = find(answer, b"\r\n\r\n")?;
+        let head = std::str::from_utf8(&answer[..end]).ok()?;
+        let header = |name: &str| {
+            let mut headers = head.split("\r\n").filter_map(|line| line.split_once(": "));
+            headers.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        };
+        let (modified, tag) = (header("last-modified")?, header("etag")?);
+        let first = self.request();
+        let request = first.strip_suffix("\r\n")?;
+        Some(format!("{request}If-Modified-Since: {modified}\r\nIf-None-Match: {tag}\r\n\r\n"))
+    }
+
     /// The request that opens the connection; of a poll, the first one.
     pub(crate) fn request(&self) -> String {
         let mut query = Vec::new();
@@ -93,7 +111,7 @@ impl Plan {
         let path = match self.carriage {
             Carriage::Ws | Carriage::WsDeflate => "/v1/ws",
             Carriage::Sse => "/v1/sse",
-            Carriage::Poll => "/v1/poll",
+            Carriage::Poll | Carriage::NchanPoll => "/v1/poll",
             Carriage::SocketIo => "/socket.io/",
             Carriage::Centrifugo => "/connection/websocket",
             Carriage::CentrifugoSse => "/connection/uni_sse",
@@ -108,7 +126,7 @@ impl Plan {
                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
             ),
             Carriage::Sse | Carriage::CentrifugoSse => text.push_str("Accept: text/event-stream\r\n"),
-            Carriage::Poll => {}
+            Carriage::Poll | Carriage::NchanPoll => {}
         }
         if self.carriage == Carriage::WsDeflate {
             text.push_str(

@@ -13,7 +13,7 @@ const RECEIVERS: usize = 1_000;
 
 pub(crate) async fn run(setting: &mut Setting) -> anyhow::Result<()> {
     let all: [(Peer, &[Carriage]); 3] = [
-        (Peer::Nchan, &[Carriage::Ws, Carriage::Sse]),
+        (Peer::Nchan, &[Carriage::Ws, Carriage::Sse, Carriage::NchanPoll]),
         (Peer::SocketIo, &[Carriage::SocketIo]),
         (Peer::Centrifugo, &[Carriage::Centrifugo, Carriage::CentrifugoSse]),
     ];
