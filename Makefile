@@ -28,7 +28,7 @@ lint: ## What the compiler and clippy have to say
 bench: ## Measures the gateway beside a floor; docs/performance.md says how to read it
 	cargo bench --locked --bench edgeway-bench -- --json target/edgeway-bench.json
 
-bench-peers: ## Fetches Nchan and Socket.IO, and measures them beside the floor
+bench-peers: ## Fetches Nchan and Socket.IO, and measures them beside the floor; Centrifugo, too, if it is there
 	benches/edgeway_bench/peers/install.sh
 	cargo bench --locked --bench edgeway-bench -- --only peers
 
