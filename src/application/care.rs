@@ -139,14 +139,15 @@ impl Gateway {
             done = false;
         }
         drop(turn);
-        let due = session.peek(Session::due_catch_ups);
+        let (generation, due) = session.peek(|machine| (machine.epoch(), machine.due_catch_ups()));
         if !due.is_empty() && self.pressure.stage() >= Stage::Spill {
             // What was just given up must not come back at once.
             return false;
         }
         for due in due {
             done &= self.catch_up(session, &due.feed).await.is_ok();
-            if !session.peek(Session::wants_catch_up) {
+            // Rebuilt meanwhile, it needs them in their order again.
+            if !session.peek(|machine| machine.wants_catch_up() && machine.epoch() == generation) {
                 break;
             }
         }

@@ -11,6 +11,7 @@ use super::sessions::live::{Chore, LiveSession};
 use crate::domain::event::{Event, EventKind, LogPosition};
 use crate::domain::ids::{DialogId, FeedKey};
 use crate::session::catch_up::CatchUp;
+use crate::session::machine::Session;
 use crate::session::piece::{CaughtUp, Progress};
 use crate::session::replay::{self, Gap, GapReason, LogExtent, Replay};
 use crate::session::subscriptions::CatchUpFrom;
@@ -69,7 +70,12 @@ impl Gateway {
     ) -> Result<Report, NotCaughtUp> {
         let mut replayed = None;
         let mut begun_anew = false;
+        let generation = session.peek(Session::epoch);
         loop {
+            if session.peek(Session::epoch) != generation {
+                // Rebuilt meanwhile: what it lacks now is told in its own order.
+                return Ok(Report { live: false, replayed: replayed.unwrap_or(0) });
+            }
             let Some(asked) = session.peek(|machine| machine.catch_up(feed)) else {
                 return Ok(Report { live: true, replayed: replayed.unwrap_or(0) });
             };

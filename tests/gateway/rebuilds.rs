@@ -4,14 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use edgeway::adapters::outbound::clock::SystemClock;
 use edgeway::adapters::outbound::memory::bus::{Config as BusConfig, MemoryBus};
 use edgeway::adapters::outbound::memory::records::{Config as RecordsConfig, MemorySessionRecords};
 use edgeway::application::gateway::Ports;
-use edgeway::application::ports::bus::{BusError, EventLog};
+use edgeway::application::ports::bus::{
+    BusError, EventBus, EventLog, LiveSink, LiveSubscription, LogSlice, ReadFrom,
+};
 use edgeway::application::ports::clock::Clock;
 use edgeway::application::ports::records::{Saved, SessionRecords};
+use edgeway::domain::event::LogPosition;
 use edgeway::domain::ids::{FeedKey, SessionId, UserId};
+use edgeway::domain::time::UnixMillis;
 use edgeway::session::reader::Resume;
 use edgeway::session::snapshot::SessionSnapshot;
 use tokio::sync::Semaphore;
@@ -48,6 +53,47 @@ impl SessionRecords for Slow {
     }
 }
 
+/// A bus on which a dialog's log is read only as often as it is let.
+struct SlowToRead {
+    bus: Arc<MemoryBus>,
+    permits: Semaphore,
+}
+
+#[async_trait]
+impl EventBus for SlowToRead {
+    async fn subscribe(
+        &self,
+        feed: &FeedKey,
+        sink: Arc<dyn LiveSink>,
+    ) -> Result<Box<dyn LiveSubscription>, BusError> {
+        self.bus.subscribe(feed, sink).await
+    }
+
+    async fn read(&self, feed: &FeedKey, from: ReadFrom, limit: usize) -> Result<LogSlice, BusError> {
+        // Where the log stands is always told.
+        if feed.dialog().is_some() && from != ReadFrom::Newest {
+            self.permits.acquire().await.unwrap().forget();
+        }
+        self.bus.read(feed, from, limit).await
+    }
+
+    async fn heads(&self, feeds: &[FeedKey]) -> Result<Vec<LogPosition>, BusError> {
+        self.bus.heads(feeds).await
+    }
+
+    async fn publish_ephemeral(&self, feed: &FeedKey, json: Bytes) -> Result<(), BusError> {
+        self.bus.publish_ephemeral(feed, json).await
+    }
+
+    fn time(&self) -> UnixMillis {
+        self.bus.time()
+    }
+
+    fn settled(&self) -> UnixMillis {
+        self.bus.settled()
+    }
+}
+
 /// What the nodes have in common.
 struct Shared {
     bus: Arc<MemoryBus>,
@@ -71,9 +117,9 @@ impl Shared {
         })
     }
 
-    async fn note(&self, text: &str) {
-        let json = format!(r#"{{"type":"x.note","dialog_id":"tea","data":"{text}"}}"#);
-        self.bus.append(&FeedKey::Dialog(dialog("tea")), text, json.into()).await.unwrap();
+    async fn note(&self, id: &str, text: &str) {
+        let json = format!(r#"{{"type":"x.note","dialog_id":"{id}","data":"{text}"}}"#);
+        self.bus.append(&FeedKey::Dialog(dialog(id)), text, json.into()).await.unwrap();
     }
 }
 
@@ -83,7 +129,7 @@ async fn nobody_reads_on_in_a_generation_that_no_record_has() {
     let first = shared.node(|_| {});
     let alice = first.attach("alice").await;
     alice.subscribe(&["tea"]).await.unwrap();
-    shared.note("one").await;
+    shared.note("tea", "one").await;
     alice.hear_until("one").await;
     let (session, from) = (alice.reading.session().id().clone(), alice.reading.reached().unwrap());
     drop((alice, first));
@@ -95,7 +141,7 @@ async fn nobody_reads_on_in_a_generation_that_no_record_has() {
     timeout(MOMENT, second.attach_anywhere("alice", &session)).await.map(drop).unwrap_err();
     slow.permits.add_permits(1);
     let alice = second.attach_anywhere("alice", &session).await;
-    shared.note("two").await;
+    shared.note("tea", "two").await;
     alice.hear_until("two").await;
     let reached = alice.reading.reached().unwrap();
     drop((alice, second));
@@ -104,7 +150,7 @@ async fn nobody_reads_on_in_a_generation_that_no_record_has() {
     let alice = third.attach_again("alice", &session, reached).await;
     assert_eq!(alice.reading.resume, Resume::Rebuilt);
     assert_eq!(alice.reading.session().id(), &session);
-    shared.note("three").await;
+    shared.note("tea", "three").await;
     alice.hear_until("three").await;
 }
 
@@ -123,4 +169,31 @@ async fn a_rebuild_that_was_begun_is_finished_though_its_client_goes_away() {
     slow.permits.add_permits(1);
     let bob = second.attach("bob").await;
     assert_eq!(bob.sees_in_tea().await, ["alice"], "until she counts as gone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rebuilt_amid_a_rebuild_the_users_own_feed_comes_first_again() {
+    let shared = Shared::new();
+    let first = shared.node(|_| {});
+    let alice = first.attach("alice").await;
+    alice.subscribe(&["cake", "tea"]).await.unwrap();
+    let (session, from) = (alice.reading.session().id().clone(), alice.reading.cursor);
+    drop((alice, first));
+    let own = FeedKey::User(UserId::parse("alice").unwrap());
+    let joining = r#"{"type":"membership","dialog_id":"coffee","user_id":"alice","change":"added"}"#;
+    shared.bus.append(&own, "joining", joining.into()).await.unwrap();
+    shared.note("cake", "none").await;
+    shared.note("tea", "one more").await;
+
+    let slow = Arc::new(SlowToRead { bus: shared.bus.clone(), permits: Semaphore::new(0) });
+    let second = shared.node(|ports| ports.bus = slow.clone());
+    let alice = second.attach_again("alice", &session, from).await;
+    alice.hear_until("coffee").await;
+    drop(alice);
+    // The first dialog's log is being read when she comes back for all of it.
+    let alice = second.attach_again("alice", &session, from).await;
+    assert_eq!(alice.reading.resume, Resume::Rebuilt);
+    slow.permits.add_permits(100);
+    let heard = alice.hear_until("one more").await;
+    assert!(heard[0].contains("coffee"), "{heard:#?}");
 }
