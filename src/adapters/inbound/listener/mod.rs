@@ -12,8 +12,9 @@
 //! - `connection`: one connection from the first byte to the last; `header_timer` is its clock on HTTP/1.1, `idle` on
 //!   HTTP/2.
 //! - `http1`: HTTP/1.1. A request that arrives whole and has no body is read by `request_head`; hyper reads every other, and
-//!   writes what is answered to it at once. The rest is written by `outside` on the bare socket, with `answer_head` around it: what
-//!   waits ([`later`]), goes on ([`stream`]) or becomes another protocol ([`upgrade`]). [`transport`] is what an upgrade gets.
+//!   writes what is answered to it at once (`through_hyper`). The rest is written by `outside` on the bare socket, with
+//!   `answer_head` around it: what waits ([`later`]), goes on ([`stream`]) or becomes another protocol ([`upgrade`]).
+//!   [`transport`] is what an upgrade gets.
 //! - [`slot`]: a connection's place under the cap, which an upgrade takes along.
 //! - `last_words`: lies under hyper and gives back what was read too far; what hyper refuses by itself (malformed request 400, target too long 414, header too large 431) never
 //!   becomes a request that the router could see; the error object is put in beneath it. A header that is too slow closes
@@ -33,10 +34,12 @@ mod http1;
 mod idle;
 mod last_words;
 pub mod later;
+mod leaving;
 mod outside;
 mod request_head;
 pub mod slot;
 pub mod stream;
+mod through_hyper;
 pub mod tls;
 pub mod transport;
 mod unwritten;

@@ -15,9 +15,9 @@ use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::answer_head::{Chunk, Framing, Written, write_head};
-use super::http1::{Asked, Leaving, asks_to_close};
 use super::last_words::LastWords;
 use super::later::{Awaited, settle};
+use super::leaving::{Asked, Leaving, asks_to_close};
 use super::stream::{Source, take_source};
 use super::transport::Transport;
 use super::unwritten::Unwritten;
