@@ -68,7 +68,11 @@ pub(super) fn settle(mut response: Response) -> Result<Response, Awaited> {
     let Some(answer) = answer else { return Ok(response) };
     // How long the promise is says nothing of the answer.
     let headers = response.headers().iter().filter(|(name, _)| **name != CONTENT_LENGTH);
-    let headers = headers.map(|(name, value)| (name.clone(), value.clone())).collect();
+    // Copied: a value may be a slice of what the request was read into.
+    let headers = headers.filter_map(|(name, value)| {
+        HeaderValue::from_bytes(value.as_bytes()).ok().map(|value| (name.clone(), value))
+    });
+    let headers = headers.collect();
     Err(Awaited { answer, headers })
 }
 

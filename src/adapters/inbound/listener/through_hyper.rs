@@ -38,6 +38,8 @@ struct Exit {
     leaving: Mutex<Option<Leaving>>,
     /// Nothing of earlier answers is in hyper's buffer.
     flushed: Arc<AtomicBool>,
+    /// A request has been read.
+    asked: AtomicBool,
 }
 
 impl Exit {
@@ -78,6 +80,10 @@ where
         biased;
         left = poll_fn(|cx| poll_left(connection.as_mut(), &exit, cx)) => left,
         () = ending.finish.cancelled() => {
+            // hyper would wait for the rest of the first request that it is given.
+            if !exit.asked.load(Ordering::Relaxed) {
+                return Ok(Next::Ended);
+            }
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
@@ -130,6 +136,7 @@ fn service(
 + use<> {
     let (accepted, exit) = (accepted.clone(), exit.clone());
     service_fn(move |mut request: Request<Incoming>| {
+        exit.asked.store(true, Ordering::Relaxed);
         // A chunked answer needs HTTP/1.1, and a body that still comes, or is only asked about, needs hyper.
         let may_leave = request.version() == Version::HTTP_11
             && request.method() != Method::HEAD

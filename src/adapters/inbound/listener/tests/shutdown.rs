@@ -1,11 +1,16 @@
 //! How it ends: softly and hard.
 
+use std::time::Duration;
+
 use http::Request;
 use http_body_util::{BodyExt, Empty};
 
 use super::http2::{Http2Client, connect_http2};
 use super::server::{Server, soon};
 use crate::adapters::inbound::listener::config::Config;
+
+/// Longer than any test waits.
+const LONG: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
 async fn a_soft_stop_closes_idle_connections_and_lets_streams_end_themselves() {
@@ -27,6 +32,29 @@ async fn a_soft_stop_closes_idle_connections_and_lets_streams_end_themselves() {
     assert_eq!(streaming.read_until_closed().await, b"0\r\n\r\n");
     tracker.close();
     soon(tracker.wait()).await;
+}
+
+#[tokio::test]
+async fn a_soft_stop_does_not_wait_for_half_a_request() {
+    const HALF: &str = "GET /peer HTTP/1.1\r\nho";
+    let server = Server::start(Config { header_read_timeout: LONG, ..Config::default() });
+    let mut first = server.connect().await;
+    first.send(HALF).await;
+    let mut second = server.connect().await;
+    second.ask_peer().await;
+    second.send(HALF).await;
+    let mut whole = server.connect().await;
+    whole.send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n").await;
+    whole.read_until("100 Continue\r\n\r\n").await;
+
+    server.soft.cancel();
+
+    assert!(first.read_until_closed().await.is_empty());
+    assert!(second.read_until_closed().await.is_empty());
+    whole.send("hi").await;
+    let answer = whole.read_until_closed().await;
+    assert!(answer.ends_with(b"hi"), "{}", String::from_utf8_lossy(&answer));
+    server.ended().await;
 }
 
 #[tokio::test]
