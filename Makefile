@@ -12,6 +12,7 @@ run: ## Everything in one process, on http://127.0.0.1:8080/
 test: tools ## What must pass before a change goes in
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	$(MAKE) docs
 	cargo test --locked
 	$(MAKE) web
 

@@ -1,7 +1,7 @@
 //! WebSocket: one task per connection reads, writes, and carries commands out side by side.
 //!
-//! [`open`] upgrades and [`admit`] finds out who is there; [`connection`] serves until [`farewell`]; what the client has
-//! said and not yet heard of is [`in_flight`].
+//! [`open`] upgrades and `admit` finds out who is there; `connection` serves until `farewell`; what the client has
+//! said and not yet heard of is `in_flight`.
 
 pub mod open;
 
