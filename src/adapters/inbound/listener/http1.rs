@@ -24,7 +24,7 @@ use super::leaving::{Asked, Leaving};
 use super::outside::Outside;
 use super::request_head::Head;
 use super::through_hyper::through_hyper;
-use super::transport::Transport;
+use super::transport::ClientStream;
 
 /// How long the end of an idle connection may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,7 +54,7 @@ pub(super) enum Next<Io> {
 
 impl<Io> Http1<Io>
 where
-    Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
+    Io: ClientStream,
 {
     /// A connection, of which something may have been read already.
     pub(super) fn new(accepted: Arc<Accepted>, io: Io, read: Bytes) -> Self {
@@ -77,7 +77,7 @@ where
 
 impl<Io> Future for Http1<Io>
 where
-    Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
+    Io: ClientStream,
 {
     type Output = Ended;
 
@@ -104,7 +104,7 @@ async fn next_request<Io>(
     mut io: Box<LastWords<Io>>,
 ) -> Result<Next<Io>, hyper::Error>
 where
-    Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
+    Io: ClientStream,
 {
     let Accepted { shared, ending, .. } = &*accepted;
     // Boxed, both: the wait for a request should take no more room than it needs.
@@ -126,7 +126,7 @@ async fn answer_request<Io>(
     mut io: Box<LastWords<Io>>,
 ) -> Result<Next<Io>, hyper::Error>
 where
-    Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
+    Io: ClientStream,
 {
     let max_header_bytes = accepted.shared.config.max_header_bytes;
     let Some(mut request) = poll_fn(|cx| poll_whole(&mut io, max_header_bytes, cx)).await else {

@@ -18,7 +18,6 @@ use hyper::service::{HttpService, service_fn};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tower::Service;
 
 use super::config::HEADER_BYTES_MIN;
@@ -30,7 +29,7 @@ use super::later::{is_later, settle};
 use super::leaving::{Asked, Leaving};
 use super::outside::Outside;
 use super::stream::{embody, is_stream};
-use super::transport::Transport;
+use super::transport::ClientStream;
 
 /// The way out of hyper, shared by the service, which is called by hyper, and what polls hyper.
 #[derive(Default)]
@@ -59,7 +58,7 @@ pub(super) async fn through_hyper<Io>(
     mut io: Box<LastWords<Io>>,
 ) -> Result<Next<Io>, hyper::Error>
 where
-    Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static,
+    Io: ClientStream,
 {
     let Accepted { shared, ending, .. } = &*accepted;
     let config = &shared.config;

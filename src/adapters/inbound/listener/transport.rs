@@ -26,6 +26,14 @@ pub enum Transport<T = TcpStream> {
     Upgraded(TokioIo<Upgraded>),
 }
 
+/// A client's connection as it was accepted, with TLS or without.
+pub(super) trait ClientStream:
+    AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static
+{
+}
+
+impl<Io: AsyncRead + AsyncWrite + Into<Transport> + Send + Unpin + 'static> ClientStream for Io {}
+
 impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Transport<T> {
     /// Takes the connection out of hyper's hands, with the bytes that hyper had read too far.
     ///
