@@ -113,6 +113,11 @@ async fn a_place_that_a_log_has_lost_is_not_taken_for_the_one_that_has_its_offse
 
     let alice = node.attach_again("alice", &session, from).await;
     assert_eq!(alice.reading.resume, Resume::Rebuilt);
+    hears_the_gap_and_all_since(&alice).await;
+}
+
+/// The nine entries since the log began anew, behind the gap that tells of it.
+async fn hears_the_gap_and_all_since(alice: &Client) {
     let heard = alice.hear_until("new 9").await;
     assert!(heard[0].contains("log_reset"), "{heard:#?}");
     assert_eq!(heard.len(), 10, "{heard:#?}");
@@ -141,9 +146,7 @@ async fn a_since_of_what_a_log_has_lost_is_told_so_though_the_log_has_grown_past
     let alice = node.attach_again("alice", &session, from).await;
     assert_eq!(alice.reading.resume, Resume::Resumed);
     followed(alice.subscribe_since("tea", last.unwrap()).await);
-    let heard = alice.hear_until("new 9").await;
-    assert!(heard[0].contains("log_reset"), "{heard:#?}");
-    assert_eq!(heard.len(), 10, "{heard:#?}");
+    hears_the_gap_and_all_since(&alice).await;
 }
 
 /// Of a dialog with nine notes, all of which she has, the log has lost three and got three others. She has not heard.
@@ -170,9 +173,7 @@ async fn a_since_from_before_the_gap_was_read_goes_on_from_the_gap() {
     let node = Node::start();
     let (alice, last) = whose_log_grew_past_what_it_had_lost(&node).await;
     followed(alice.subscribe_since("tea", last).await);
-    let heard = alice.hear_until("new 9").await;
-    assert!(heard[0].contains("log_reset"), "{heard:#?}");
-    assert_eq!(heard.len(), 10, "{heard:#?}");
+    hears_the_gap_and_all_since(&alice).await;
 }
 
 #[tokio::test(start_paused = true)]
