@@ -99,6 +99,9 @@ async fn a_foreign_origin_is_forbidden_on_every_path() {
         (Method::POST, format!("/v1/commands?session={session}")),
         (Method::POST, "/v1/tickets".to_owned()),
         (Method::DELETE, format!("/v1/sessions/{session}")),
+        (Method::GET, "/v1/nowhere".to_owned()),
+        (Method::GET, "/v1/".to_owned()),
+        (Method::GET, "/v1".to_owned()),
     ] {
         let response = alice.ask(method, &path, &foreign, "answer to a foreign origin").await;
         assert!(!response.headers().contains_key("access-control-allow-origin"), "{path}: {response:?}");

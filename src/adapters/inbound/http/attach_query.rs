@@ -117,3 +117,38 @@ impl AttachQuery {
 fn bad(message: &'static str) -> Refusal {
     Refusal::new(ErrorCode::BadRequest, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_read_once_and_the_rest_is_not_looked_at() {
+        let query = AttachQuery::read(&Uri::from_static(
+            "/v1/poll?session=s%311&x=1&cursor=&dialogs=a+b%2Cc&x=2&attach=7&wait_ms=5&device_id=d&ticket=t&access_token=j",
+        ));
+        let query = query.unwrap();
+        let read = [
+            query.session,
+            query.cursor,
+            query.dialogs,
+            query.attach,
+            query.wait_ms,
+            query.device_id,
+            query.ticket,
+            query.access_token,
+        ];
+        assert_eq!(read.map(Option::unwrap), ["s11", "", "a b,c", "7", "5", "d", "t", "j"]);
+        assert!(AttachQuery::read(&Uri::from_static("/v1/poll")).unwrap().session.is_none());
+    }
+
+    #[test]
+    fn a_parameter_that_is_there_twice_is_refused_however_it_is_written() {
+        for uri in
+            ["/v1/poll?session=a&session=a", "/v1/poll?session=a&%73ession=b", "/v1/poll?ticket&ticket"]
+        {
+            let refusal = AttachQuery::read(&Uri::from_static(uri)).err();
+            assert_eq!(refusal.map(|refusal| refusal.code), Some(ErrorCode::BadRequest), "{uri}");
+        }
+    }
+}

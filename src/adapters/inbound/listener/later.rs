@@ -87,3 +87,22 @@ impl Future for Awaited {
         Poll::Ready(answer)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// Of a request that waits nothing may stay: it can be large.
+    #[tokio::test]
+    async fn a_promise_keeps_no_part_of_what_the_request_was_read_into() {
+        let read = Bytes::from(vec![b'x'; 1024]);
+        let mut promise = later(async { Response::default() });
+        let origin = HeaderValue::from_maybe_shared(read.slice(..8)).unwrap();
+        promise.headers_mut().insert("access-control-allow-origin", origin);
+        let Err(awaited) = settle(promise) else { panic!("it is a promise") };
+        assert!(read.is_unique());
+        assert_eq!(awaited.await.headers()["access-control-allow-origin"], "xxxxxxxx");
+    }
+}
