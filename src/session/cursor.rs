@@ -152,6 +152,26 @@ mod tests {
         }
     }
 
+    /// Where the number of digits changes, which values drawn at random seldom meet.
+    #[test]
+    fn numbers_are_written_in_base_36_without_leading_zeros() {
+        for (value, text) in [
+            (0, "0"),
+            (35, "z"),
+            (36, "10"),
+            (1_295, "zz"),
+            (1_296, "100"),
+            (46_655, "zzz"),
+            (46_656, "1000"),
+            (u64::MAX, "3w5e11264sgsf"),
+        ] {
+            let cursor = Cursor { epoch: 36, number: value, watermark: UnixMillis(value) };
+            assert_eq!(cursor.to_string(), format!("10.{text}.{text}"));
+        }
+        let largest = Cursor { epoch: u32::MAX, number: u64::MAX, watermark: UnixMillis(u64::MAX) };
+        assert_eq!(largest.to_string(), "1z141z3.3w5e11264sgsf.3w5e11264sgsf");
+    }
+
     #[test]
     fn anything_else_is_malformed() {
         for bad in [
